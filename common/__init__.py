@@ -1,0 +1,4 @@
+"""What every room needs and none owns: errors, check records, strict encodings, bounded I/O.
+
+Imports only the standard library and ``msgspec``, so that the guest agent can rest on it.
+"""

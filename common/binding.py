@@ -1,0 +1,83 @@
+"""What evidence is bound to: the digest that a guest puts into report data, and a verifier demands.
+
+Layout of the hashed input (each item is a 4-byte big-endian length, then its bytes, so that no two
+different lists of items give one input)::
+
+    "touchstone-binding-v1" | nonce | thumbprint of the TEE's public key | audience | init-data digest
+
+* ``nonce``: at least 32 bytes, minted by the verifier (or the relying party), spent once.
+* thumbprint: RFC 7638, SHA-256, of the guest's ephemeral JWK: the key that secrets are encrypted to.
+* ``audience``: identity of the relying party, so that evidence made for one cannot be relayed to
+  another; UTF-8.
+* init-data digest: empty where the guest has none.
+
+The hash is as wide as the field allows and fills it exactly: SHA-512 for the 64-byte report data of
+SNP, TDX and SGX; SHA-256 for TPM extraData, which every TPM 2.0 accepts. Nothing is truncated or
+padded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from common.encoding import b64url_encode
+from common.errors import Malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MIN_NONCE_BYTES = 32
+_DOMAIN = b"touchstone-binding-v1"
+_THUMBPRINT_MEMBERS = {
+    "EC": ("crv", "kty", "x", "y"),
+    "OKP": ("crv", "kty", "x"),
+    "RSA": ("e", "kty", "n"),
+}
+
+
+def jwk_thumbprint(jwk: Mapping[str, object]) -> bytes:
+    """RFC 7638 SHA-256 thumbprint (32 bytes) of a public JWK.
+
+    Raises:
+        Malformed: an unknown key type, or a required member is absent or not a string.
+    """
+    members = _THUMBPRINT_MEMBERS.get(str(jwk.get("kty")))
+    if members is None:
+        raise Malformed("the public key's kty is not one of EC, OKP, RSA")
+    values = {name: jwk.get(name) for name in members}
+    if not all(isinstance(value, str) for value in values.values()):
+        raise Malformed("the public key lacks a required JWK member")
+    text = json.dumps(values, separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8")).digest()
+
+
+def thumbprint_text(jwk: Mapping[str, object]) -> str:
+    """The thumbprint as unpadded base64url (``jkt``, RFC 9449 section 6.1)."""
+    return b64url_encode(jwk_thumbprint(jwk))
+
+
+def binding_digest(
+    *,
+    nonce: bytes,
+    tee_pubkey: Mapping[str, object],
+    audience: str,
+    init_data_digest: bytes = b"",
+    size: int,
+) -> bytes:
+    """The digest that evidence must carry, of exactly ``size`` bytes (64 or 32).
+
+    Raises:
+        Malformed: the nonce is shorter than ``MIN_NONCE_BYTES``, the key is not a JWK, or there is
+            no hash of ``size`` bytes.
+    """
+    if len(nonce) < MIN_NONCE_BYTES:
+        raise Malformed(f"the nonce has {len(nonce)} bytes, at least {MIN_NONCE_BYTES} are needed")
+    items = (_DOMAIN, nonce, jwk_thumbprint(tee_pubkey), audience.encode("utf-8"), init_data_digest)
+    hashed = b"".join(len(item).to_bytes(4, "big") + item for item in items)
+    if size == 64:  # noqa: PLR2004 (bytes of SHA-512)
+        return hashlib.sha512(hashed).digest()
+    if size == 32:  # noqa: PLR2004 (bytes of SHA-256)
+        return hashlib.sha256(hashed).digest()
+    raise Malformed(f"no binding digest of {size} bytes")

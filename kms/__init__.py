@@ -1,0 +1,1 @@
+"""Keys and resources at rest, release decisions, the audit log."""

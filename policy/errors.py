@@ -1,0 +1,54 @@
+"""Errors of the policy room."""
+
+from __future__ import annotations
+
+from common.errors import PolicyError, UnavailableError
+
+
+class PolicySyntax(PolicyError):
+    """The text is not Rego v1."""
+
+    code = "policy.syntax"
+    advice = "Run `touchstone policy check FILE`: it names line and column."
+
+
+class PolicyRejected(PolicyError):
+    """Valid Rego, but outside the project's profile or without the rules its kind needs."""
+
+    code = "policy.rejected"
+    advice = "docs/policies.md lists the allowed built-ins, packages and entry points."
+
+
+class PolicyEvaluationFailed(PolicyError):
+    """Evaluation raised an error or ran out of its limits; the decision is a denial."""
+
+    code = "policy.evaluation"
+    advice = "Run `touchstone policy test` or `policy explain` with the same input."
+
+
+class PolicyResultInvalid(PolicyError):
+    """The policy returned something outside its contract; the decision is a denial."""
+
+    code = "policy.result"
+    advice = "Return integers of AR4SI's enumeration under its eight claim names, nothing else."
+
+
+class PolicyNotFound(PolicyError):
+    """No policy of that name and kind is active."""
+
+    code = "policy.not_found"
+    advice = "List policies with `touchstone policy list`; put and activate one."
+
+
+class PolicyStale(PolicyError):
+    """A policy changed between reading and writing it."""
+
+    code = "policy.conflict"
+    advice = "Read the present version and decide again."
+
+
+class PolicyEngineUnavailable(UnavailableError):
+    """The OPA server does not answer; the decision is a denial."""
+
+    code = "unavailable.policy_engine"
+    advice = "Check [policy.opa] url, token and CA, and that the OPA server is up."

@@ -1,0 +1,1 @@
+"""Attestations in; verified statements and derived measurements out."""

@@ -1,0 +1,1 @@
+"""Reference values: who says so, since when, until when; query, retract, list, history."""

@@ -1,0 +1,99 @@
+"""What the read side returns. The verifier sees these types and ``rvps.lookup`` only."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 (msgspec resolves it at run time)
+from typing import Any, Protocol
+
+import msgspec
+
+
+class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a reference value comes from.
+
+    Attributes:
+        attestation: SHA-256 of the envelope's bytes, hex.
+        predicate_type: in-toto predicate type URI.
+        signer: certificate identity (SAN) or ``key:<sha256 of SPKI>``.
+        issuer: OIDC issuer of the signer's certificate, if any.
+        builder: SLSA builder id, if stated.
+        source_uri: source repository, if stated.
+        source_revision: commit digest, if stated.
+        log_index: transparency-log index, if logged.
+        log_time: integrated (or timestamped) time, RFC 3339, if logged.
+        trust_policy: digest of the trust policy that admitted it.
+        rule: derivation rule and version, e.g. ``snp-launch-digest/1``.
+        inputs: artefact name to digest, and the launch shape.
+        submitted_by: the caller that submitted it.
+    """
+
+    attestation: str
+    predicate_type: str
+    signer: str
+    trust_policy: str
+    rule: str
+    submitted_by: str
+    issuer: str | None = None
+    builder: str | None = None
+    source_uri: str | None = None
+    source_revision: str | None = None
+    log_index: int | None = None
+    log_time: str | None = None
+    inputs: dict[str, Any] = {}
+
+
+class ReferenceValue(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One live reference value.
+
+    Attributes:
+        id: stable id (``rv-`` and hex).
+        name: reference name (``snp_launch_measurement``).
+        value: JSON scalar; digests as lower-case hex.
+        tee: ``snp``, ``tpm``.
+        group: values of one release share it.
+        scalar: registered as a single value rather than a member of a set.
+        not_before: validity start.
+        expires: validity end, if bounded.
+        lineage: where it comes from.
+    """
+
+    id: str
+    name: str
+    value: Any
+    tee: str
+    group: str
+    not_before: datetime
+    lineage: Lineage
+    scalar: bool = False
+    expires: datetime | None = None
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """The reference values one appraisal may see, all of one snapshot.
+
+    Attributes:
+        snapshot: id of the store's state (``<epoch>-<16 hex of its change chain>``).
+        values: at most ``SMALL_NAME`` per name, or those equal to an observed value.
+    """
+
+    snapshot: str
+    values: tuple[ReferenceValue, ...]
+
+
+class ReferenceLookup(Protocol):
+    """The read side that the verifier uses. Its cost does not grow with the number of values."""
+
+    def select(self, names: frozenset[str], observed: frozenset[str], now: datetime) -> Selection:
+        """Values of ``names`` that are live and valid at ``now``.
+
+        Of a name with more than ``SMALL_NAME`` live values only those whose canonical text is in
+        ``observed`` are returned (an index look-up).
+
+        Args:
+            names: reference names that the policy mentions.
+            observed: ``policy.port.canonical_key`` of every comparable scalar in the evidence.
+            now: the appraisal's instant.
+        """
+
+    def still_live(self, ids: frozenset[str], now: datetime) -> frozenset[str]:
+        """Those of ``ids`` that are live and valid at ``now``, read from the database, uncached."""

@@ -1,0 +1,1 @@
+"""Composition only: configuration, the Flask application, the command line, conformance runs."""

@@ -1,0 +1,1 @@
+"""Databases: engine, transactions, migrations. Rooms keep their own tables in ``<room>/tables.py``."""

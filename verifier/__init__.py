@@ -1,0 +1,1 @@
+"""Evidence in; claims, appraisal and attestation result (EAR) out."""

@@ -1,0 +1,61 @@
+"""Evidence documents, one struct per TEE, as they stand in the ``evidence`` member of a request."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class SnpCertificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One entry of the SNP certificate table.
+
+    Attributes:
+        type: ``VCEK``, ``VLEK``, ``ASK`` (also for the ASVK) or ``ARK``. An ARK is never trusted
+            from here: it must equal the pinned one.
+        data: DER, base64url.
+    """
+
+    type: str
+    data: str
+
+
+class SnpEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="snp", tag_field="tee"):
+    """AMD SEV-SNP evidence.
+
+    Attributes:
+        report: the ATTESTATION_REPORT exactly as the firmware made it (1184 bytes), base64url.
+        certificates: endorsements that came with it; may be empty when the verifier's store has them.
+        auxblob: the raw extended-report certificate table (GHCB spec 4.1.8.1; configfs-tsm ``auxblob``),
+            base64url; an alternative to ``certificates``.
+    """
+
+    report: str
+    certificates: tuple[SnpCertificate, ...] = ()
+    auxblob: str | None = None
+
+
+class TpmEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="tpm", tag_field="tee"):
+    """TPM 2.0 evidence.
+
+    Attributes:
+        quote: TPMS_ATTEST bytes that the TPM signed, base64url.
+        signature: TPMT_SIGNATURE, base64url.
+        ak_public: TPMT_PUBLIC of the attestation key (without the TPM2B size), base64url.
+        pcrs: bank (``sha256``, ``sha384``, ``sha512``) to index (decimal text) to value (hex).
+        event_log: TCG PC Client crypto-agile event log, base64url.
+        ek_certificate: the endorsement key's certificate (DER), base64url.
+        ek_chain: its intermediates (DER, leaf's issuer first), base64url each.
+        credential_secret: what TPM2_ActivateCredential gave back for the challenge's credential,
+            base64url. Proves that the AK lives in the TPM of ``ek_certificate``.
+    """
+
+    quote: str
+    signature: str
+    ak_public: str
+    pcrs: dict[str, dict[str, str]]
+    event_log: str | None = None
+    ek_certificate: str | None = None
+    ek_chain: tuple[str, ...] = ()
+    credential_secret: str | None = None
+
+
+Evidence = SnpEvidence | TpmEvidence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.errors import EndorsementError, EvidenceError
+from common.errors import AccessError, EndorsementError, EvidenceError, UnavailableError
 
 
 class UnsupportedEvidence(EvidenceError):
@@ -157,3 +157,17 @@ class EndorsementMissing(EndorsementError):
 
     code = "endorsement.missing"
     advice = "Send the certificate with the evidence, or put it into the collateral folder."
+
+
+class EarInvalid(AccessError):
+    """The attestation result token does not verify, is not for us, or is out of its time."""
+
+    code = "access.ear"
+    advice = "Attest again: take a challenge, have fresh evidence appraised, and send that token."
+
+
+class TooManyChallenges(UnavailableError):
+    """More unspent challenges are outstanding than the limit allows."""
+
+    code = "unavailable.challenges"
+    advice = "Retry later; raise [limits] outstanding_challenges if the load is real."

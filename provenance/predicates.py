@@ -1,0 +1,369 @@
+"""SLSA provenance v0.2 and v1, strictly, and the facts that a trust policy asks about.
+
+``facts_of`` gives one ``BuildFacts`` for either version: builder, build type, source, ref, revision,
+branch, entry point, parameters. A fact that the predicate does not state is None; nothing is guessed.
+What a build type's external parameters mean is known for the GitHub builders; for others the source is
+the one that every ``git+`` dependency agrees on, and all parameters count as unrecognised.
+
+These are claims of the signer. ``provenance.github`` holds them against the certificate.
+
+Sources: slsa.dev/spec/v1.0/provenance, slsa.dev/spec/v0.2/provenance;
+slsa-framework/github-actions-buildtypes and actions/buildtypes (workflow/v1);
+slsa-framework/slsa-github-generator, internal/builders (generic@v1, go@v1, container@v1,
+delegator-generic@v0); slsa.dev/container-based-build/v0.1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from provenance import source
+from provenance.errors import PredicateUnexpected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from provenance.model import Statement
+
+SLSA_V02: Final = "https://slsa.dev/provenance/v0.2"
+SLSA_V1: Final = "https://slsa.dev/provenance/v1"
+SLSA_TYPES: Final = (SLSA_V02, SLSA_V1)
+
+# Build types whose externalParameters.workflow names repository, ref and path.
+WORKFLOW_BUILD_TYPES: Final = (
+    "https://actions.github.io/buildtypes/workflow/v1",
+    "https://slsa-framework.github.io/github-actions-buildtypes/workflow/v1",
+)
+CONTAINER_BUILD_TYPES: Final = (
+    "https://slsa.dev/container-based-build/v0.1?draft",
+    "https://slsa.dev/container-based-build/v0.1",
+)
+DELEGATOR_BUILD_TYPE: Final = "https://github.com/slsa-framework/slsa-github-generator/delegator-generic@v0"
+# External parameters whose meaning is known here; others need the policy's word.
+_KNOWN_PARAMETERS: Final[Mapping[str, frozenset[str]]] = {
+    **dict.fromkeys(WORKFLOW_BUILD_TYPES, frozenset({"workflow", "inputs", "vars"})),
+    **dict.fromkeys(
+        CONTAINER_BUILD_TYPES, frozenset({"source", "builderImage", "configPath", "buildConfig"})
+    ),
+    DELEGATOR_BUILD_TYPE: frozenset({"inputs", "vars"}),
+}
+_GIT_DIGESTS: Final = ("gitCommit", "sha1")  # digest_set.md; v0.2 builders wrote sha1
+_BRANCH_PREFIX: Final = "refs/heads/"
+
+
+class BuildFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a provenance predicate states, in one form for both versions.
+
+    Attributes:
+        builder: builder id.
+        build_type: URI.
+        source_uri: normalised (``provenance.source``).
+        source_ref: ``refs/...`` of the source.
+        source_revision: commit digest, hex.
+        branch: branch that the source was built from (``refs/heads/...``), also where a tag triggered
+            the build and the builder recorded the tag's branch.
+        entry_point: workflow or configuration path.
+        entry_point_source: normalised URI of the entry point's repository, where stated apart.
+        parameters: external parameters.
+        unrecognised: names of external parameters whose meaning is not known for the build type.
+        dispatch_inputs: inputs that a person typed when starting the build, by name.
+        runner_environment: ``github-hosted`` or ``self-hosted``, where stated.
+        invocation: URI of the run.
+    """
+
+    builder: str
+    build_type: str
+    source_uri: str | None = None
+    source_ref: str | None = None
+    source_revision: str | None = None
+    branch: str | None = None
+    entry_point: str | None = None
+    entry_point_source: str | None = None
+    parameters: dict[str, Any] = {}
+    unrecognised: tuple[str, ...] = ()
+    dispatch_inputs: dict[str, Any] = {}
+    runner_environment: str | None = None
+    invocation: str | None = None
+
+
+class _Wire(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    pass
+
+
+class _Resource(_Wire):
+    uri: str | None = None
+    digest: dict[str, str] = {}
+    name: str | None = None
+    download_location: str | None = None
+    media_type: str | None = None
+    content: str | None = None
+    annotations: dict[str, Any] | None = None
+
+
+class _BuildDefinition(_Wire):
+    build_type: str
+    external_parameters: dict[str, Any]
+    internal_parameters: dict[str, Any] | None = None
+    resolved_dependencies: tuple[_Resource, ...] | None = None
+
+
+class _BuilderV1(_Wire):
+    id: str
+    version: dict[str, str] | None = None
+    builder_dependencies: tuple[_Resource, ...] | None = None
+
+
+class _MetadataV1(_Wire):
+    # ``invocationID`` is the specification's JSON sample of early v1; builders write either.
+    invocation_id: str | None = None
+    invocation_id_old: str | None = msgspec.field(name="invocationID", default=None)
+    started_on: str | None = None
+    finished_on: str | None = None
+
+
+class _RunDetails(_Wire):
+    builder: _BuilderV1
+    metadata: _MetadataV1 | None = None
+    byproducts: tuple[_Resource, ...] | None = None
+
+
+class _ProvenanceV1(_Wire):
+    build_definition: _BuildDefinition
+    run_details: _RunDetails
+
+
+class _BuilderV02(_Wire):
+    id: str
+
+
+class _ConfigSource(_Wire):
+    uri: str | None = None
+    digest: dict[str, str] = {}
+    entry_point: str | None = None
+
+
+class _Invocation(_Wire):
+    config_source: _ConfigSource = msgspec.field(default_factory=_ConfigSource)
+    parameters: dict[str, Any] | None = None
+    environment: dict[str, Any] | None = None
+
+
+class _Completeness(_Wire):
+    parameters: bool = False
+    environment: bool = False
+    materials: bool = False
+
+
+class _MetadataV02(_Wire):
+    build_invocation_id: str | None = msgspec.field(name="buildInvocationID", default=None)
+    build_invocation_id_camel: str | None = msgspec.field(name="buildInvocationId", default=None)
+    build_started_on: str | None = None
+    build_finished_on: str | None = None
+    completeness: _Completeness | None = None
+    reproducible: bool = False
+
+
+class _Material(_Wire):
+    uri: str | None = None
+    digest: dict[str, str] = {}
+
+
+class _ProvenanceV02(_Wire):
+    builder: _BuilderV02
+    build_type: str
+    invocation: _Invocation = msgspec.field(default_factory=_Invocation)
+    build_config: Any = None
+    metadata: _MetadataV02 | None = None
+    materials: tuple[_Material, ...] | None = None
+
+
+def facts_of(statement: Statement) -> BuildFacts | None:
+    """The build facts of a SLSA provenance statement; None for another predicate type.
+
+    Raises:
+        PredicateUnexpected: the predicate is not of its type's schema, or contradicts itself.
+        SourceUntrusted: a source URI cannot be normalised.
+    """
+    try:
+        if statement.predicate_type == SLSA_V1:
+            return _facts_v1(msgspec.convert(statement.predicate, _ProvenanceV1))
+        if statement.predicate_type == SLSA_V02:
+            return _facts_v02(msgspec.convert(statement.predicate, _ProvenanceV02))
+    except msgspec.ValidationError as error:
+        raise PredicateUnexpected(f"the provenance predicate is malformed: {str(error)[:200]}") from error
+    return None
+
+
+def _facts_v1(predicate: _ProvenanceV1) -> BuildFacts:
+    definition, run = predicate.build_definition, predicate.run_details
+    parameters = definition.external_parameters
+    internal = definition.internal_parameters or {}
+    dependencies = definition.resolved_dependencies or ()
+    stated = _stated_source(definition.build_type, parameters)
+    located = _located_source(stated, internal, dependencies)
+    known = _KNOWN_PARAMETERS.get(definition.build_type, frozenset())
+    metadata = run.metadata
+    github = _object(internal.get("github"))
+    return BuildFacts(
+        builder=run.builder.id,
+        build_type=definition.build_type,
+        source_uri=located.uri,
+        source_ref=located.ref,
+        source_revision=_revision(located.uri, stated.digest, dependencies),
+        branch=_branch(located.ref, _object(internal.get("GITHUB_EVENT_PAYLOAD"))),
+        entry_point=stated.entry_point or _workflow_path(internal),
+        parameters=parameters,
+        unrecognised=tuple(sorted(set(parameters) - known)),
+        dispatch_inputs=_dispatch_inputs(definition.build_type, parameters, internal),
+        runner_environment=_optional_text(github.get("runner_environment")),
+        invocation=None if metadata is None else metadata.invocation_id or metadata.invocation_id_old,
+    )
+
+
+class _Stated(msgspec.Struct):
+    """Source as the external parameters state it."""
+
+    uri: str | None = None
+    ref: str | None = None
+    digest: dict[str, str] = {}
+    entry_point: str | None = None
+
+
+def _stated_source(build_type: str, parameters: Mapping[str, Any]) -> _Stated:
+    if build_type in WORKFLOW_BUILD_TYPES:
+        workflow = parameters.get("workflow")
+        if not isinstance(workflow, dict) or set(workflow) != {"ref", "repository", "path"}:
+            raise PredicateUnexpected("externalParameters.workflow is not ref, repository and path")
+        ref, repository, path = (_text(workflow[name], name) for name in ("ref", "repository", "path"))
+        return _Stated(uri=source.normalise(repository), ref=ref, entry_point=path)
+    if build_type in CONTAINER_BUILD_TYPES:
+        resource = msgspec.convert(parameters.get("source"), _Resource)
+        located = source.split(_text(resource.uri, "source.uri"))
+        path = _optional_text(parameters.get("configPath"))
+        return _Stated(uri=located.uri, ref=located.ref, digest=resource.digest, entry_point=path)
+    return _Stated()
+
+
+def _located_source(
+    stated: _Stated, internal: Mapping[str, Any], dependencies: Iterable[_Resource]
+) -> source.SourceRef | _Stated:
+    if stated.uri is not None:
+        return stated
+    git = [item.uri for item in dependencies if item.uri and item.uri.startswith("git+")]
+    refs = {source.split(uri) for uri in git}
+    if len(refs) != 1:
+        return _Stated()  # none, or several: which is the source is not stated
+    (found,) = refs
+    recorded = _optional_text(internal.get("GITHUB_REF"))
+    return source.SourceRef(uri=found.uri, ref=found.ref or recorded)
+
+
+def _facts_v02(predicate: _ProvenanceV02) -> BuildFacts:
+    invocation = predicate.invocation
+    config = invocation.config_source
+    located = source.split(config.uri) if config.uri else source.SourceRef(uri="", ref=None)
+    environment = invocation.environment or {}
+    payload = _object(environment.get("github_event_payload"))
+    parameters = invocation.parameters or {}
+    revision = _git_digest(config.digest)
+    materials = predicate.materials or ()
+    if located.uri:
+        logged = _material_revision(located.uri, materials)
+        if revision and logged and revision != logged:
+            raise PredicateUnexpected("configSource and materials name two revisions of one source")
+        revision = revision or logged
+    metadata = predicate.metadata
+    return BuildFacts(
+        builder=predicate.builder.id,
+        build_type=predicate.build_type,
+        source_uri=located.uri or None,
+        source_ref=located.ref or _optional_text(environment.get("github_ref")),
+        source_revision=revision,
+        branch=_branch(located.ref or _optional_text(environment.get("github_ref")), payload),
+        entry_point=config.entry_point,
+        parameters=parameters,
+        # v0.2 parameters of the GitHub builders are the dispatch event's; others are unrecognised.
+        unrecognised=tuple(sorted(set(parameters) - {"event_inputs", "inputs", "vars"})),
+        dispatch_inputs=_object(parameters.get("event_inputs")) or _object(payload.get("inputs")),
+        invocation=None
+        if metadata is None
+        else metadata.build_invocation_id or metadata.build_invocation_id_camel,
+    )
+
+
+def _branch(ref: str | None, payload: Mapping[str, Any]) -> str | None:
+    """The branch: the ref itself, or what the event recorded for a tag.
+
+    GitHub's push event of a tag has ``base_ref``, its release event ``release.target_commitish``.
+    """
+    if ref is not None and ref.startswith(_BRANCH_PREFIX):
+        return ref
+    base = _optional_text(payload.get("base_ref"))
+    if base is not None:
+        return base
+    target = _optional_text(_object(payload.get("release")).get("target_commitish"))
+    if target is None:
+        return None
+    return target if target.startswith(_BRANCH_PREFIX) else _BRANCH_PREFIX + target
+
+
+def _dispatch_inputs(
+    build_type: str, parameters: Mapping[str, Any], internal: Mapping[str, Any]
+) -> dict[str, Any]:
+    # The delegator's ``inputs`` are the calling workflow's, under review in the source; an event
+    # payload's are typed by a person.
+    typed = _object(_object(internal.get("GITHUB_EVENT_PAYLOAD")).get("inputs"))
+    if build_type in WORKFLOW_BUILD_TYPES:
+        typed = typed | _object(parameters.get("inputs"))
+    return typed
+
+
+def _workflow_path(internal: Mapping[str, Any]) -> str | None:
+    # GITHUB_WORKFLOW_REF is owner/name/path@ref.
+    recorded = _optional_text(internal.get("GITHUB_WORKFLOW_REF"))
+    if recorded is None:
+        return None
+    parts = recorded.partition("@")[0].split("/", 2)
+    return parts[2] if len(parts) == 3 else None  # noqa: PLR2004 (owner, name, path)
+
+
+def _revision(uri: str | None, stated: Mapping[str, str], dependencies: Iterable[_Resource]) -> str | None:
+    if uri is None:
+        return None
+    found = {
+        digest
+        for item in dependencies
+        if item.uri and item.uri.startswith("git+") and source.normalise(item.uri) == uri
+        for digest in (_git_digest(item.digest),)
+        if digest
+    }
+    if digest := _git_digest(stated):
+        found.add(digest)
+    if len(found) > 1:
+        raise PredicateUnexpected("the predicate names two revisions of one source")
+    return found.pop() if found else None
+
+
+def _material_revision(uri: str, materials: Iterable[_Material]) -> str | None:
+    resources = (_Resource(uri=item.uri, digest=item.digest) for item in materials)
+    return _revision(uri, {}, resources)
+
+
+def _git_digest(digest: Mapping[str, str]) -> str | None:
+    return next((digest[name] for name in _GIT_DIGESTS if digest.get(name)), None)
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise PredicateUnexpected(f"{what} is not a string")
+    return value
+
+
+def _optional_text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

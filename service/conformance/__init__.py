@@ -1,0 +1,1 @@
+"""Runs the cases of a conformance manifest on the real rooms, offline."""

@@ -1,0 +1,364 @@
+"""Flow B, evidence to result. ``Appraiser.appraise`` reads top to bottom in the order things happen:
+
+1. *Freshness*: the named nonce is spent, whatever happens next; or the relying party's report data is
+   taken as given.
+2. *Verification*: the TEE's verifier; any failure of authenticity or binding raises and ends here.
+3. *Policy*: the active appraisal policy, with the reference values of one snapshot that it names.
+4. *Result*: AR4SI trust vector from the policy, then the engine's floors, which no policy can improve.
+   A policy that is undefined, fails, or returns something outside AR4SI yields the denying vector.
+5. *Token*: an EAR that names everything the result rests on, expiring no later than any of it.
+
+Every failure of a policy expectation is in the result; every failure of authenticity is an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from common.checks import Check, Verdict
+from common.encoding import b64url_decode, hex_decode
+from common.errors import InputError, Malformed, PolicyError, UnavailableError
+from policy.claims import CLAIM_NAMES, apply_floors, parse_trust_claims, status
+from policy.port import PolicyKind, ReferenceEntry, canonical_key
+from storage.database import to_micros
+from verifier.ear import new_jti
+from verifier.errors import UnsupportedEvidence
+from verifier.model import (
+    Expectation,
+    InitDataClaim,
+    ReportDataBinding,
+    SessionBinding,
+    VerifiedEvidence,
+)
+from verifier.records import AppraisalRecord
+from verifier.explanation import explain_appraisal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from policy.port import CompiledPolicy
+    from rvps.model import ReferenceLookup, ReferenceValue, Selection
+    from verifier.challenges import ChallengeStore
+    from verifier.ear import EarSigner
+    from verifier.model import TeeVerifier
+    from verifier.records import AppraisalRecorder
+    from wire.rcar import AppraisalRequest, InitData
+
+_HASHES = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
+_ENCODER = msgspec.json.Encoder()
+# AR4SI: what a policy that cannot be evaluated yields. 97 is "not recognised", 96 "contraindicated".
+_DENIED = {name: 97 if name in ("instance-identity", "hardware") else 96 for name in CLAIM_NAMES}
+
+
+class ActivePolicies(Protocol):
+    """Gives the active version of a policy, compiled."""
+
+    def active(self, kind: PolicyKind, name: str) -> CompiledPolicy:
+        """The compiled active version.
+
+        Raises:
+            PolicyNotFound: none is active.
+        """
+
+
+class Appraisal(msgspec.Struct, frozen=True):
+    """An attestation result.
+
+    Attributes:
+        status: EAR status of the submodule.
+        trust_vector: AR4SI claim to value, floors applied.
+        token: the EAR, compact JWS; empty for an offline inspection without a signer.
+        jti: its id.
+        evidence: what the verifier said.
+        policy_digest: SHA-256 of the policy's source, hex.
+        selection: the reference values the policy could see.
+        relied_on: those of them that equal something in the evidence.
+        checks: all checks, those of the policy stage last.
+        explanation: built when asked for.
+    """
+
+    status: str
+    trust_vector: dict[str, int]
+    token: str
+    jti: str
+    evidence: VerifiedEvidence
+    policy_digest: str
+    selection: Selection
+    relied_on: tuple[ReferenceValue, ...]
+    checks: tuple[Check, ...]
+    explanation: dict[str, Any] | None
+
+
+class Appraiser:
+    """Appraises evidence of every configured TEE.
+
+    Args:
+        verifiers: TEE tag to its verifier and the size of its binding digest.
+        policies: active policies.
+        references: the read side of the reference values.
+        challenges: for requests that name a nonce of ours.
+        signer: signs results; None for offline inspection.
+        recorder: keeps the record of appraisals; None for offline inspection.
+        audience: our identity as relying party.
+        lifetime: of a token, unless something it rests on expires earlier.
+        default_policy: name used when a request names none.
+    """
+
+    def __init__(
+        self,
+        *,
+        verifiers: Mapping[str, tuple[TeeVerifier, int]],
+        policies: ActivePolicies,
+        references: ReferenceLookup,
+        audience: str,
+        challenges: ChallengeStore | None = None,
+        signer: EarSigner | None = None,
+        recorder: AppraisalRecorder | None = None,
+        lifetime: timedelta = timedelta(minutes=5),
+        default_policy: str = "default",
+    ) -> None:
+        """Keep the parts."""
+        self._verifiers = dict(verifiers)
+        self._policies = policies
+        self._references = references
+        self._challenges = challenges
+        self._signer = signer
+        self._recorder = recorder
+        self._audience = audience
+        self._lifetime = lifetime
+        self._default_policy = default_policy
+
+    def appraise(self, request: AppraisalRequest, now: datetime) -> Appraisal:
+        """Appraise one piece of evidence.
+
+        Raises:
+            InputError: the request contradicts itself or cannot be parsed.
+            EvidenceError: not authentic, not bound, nonce not good.
+            EndorsementError: the chain, its dates or revocation do not hold.
+            PolicyNotFound: the named policy is not active.
+        """
+        tee = request.evidence.__struct_config__.tag
+        verifier, _ = self._verifier_of(str(tee))
+        expected = self._expectation(request, str(tee), now)
+        verified = verifier.verify(request.evidence, expected, _init_data(request.init_data), now)
+        return self.appraise_verified(verified, now, policy=request.policy, nonce=request.nonce, explain=request.explain)
+
+    def appraise_verified(
+        self,
+        verified: VerifiedEvidence,
+        now: datetime,
+        *,
+        policy: str | None = None,
+        nonce: str | None = None,
+        explain: bool = False,
+    ) -> Appraisal:
+        """Steps 3 to 5, for evidence that a verifier has verified at ``now``."""
+        compiled = self._policies.active(PolicyKind.APPRAISAL, policy or self._default_policy)
+        observed = _observed(verified)
+        selection = self._references.select(compiled.reference_names, observed, now)
+        document = _policy_input(verified, selection)
+        vector, policy_checks = _evaluate(compiled, document, verified)
+        relied_on = tuple(
+            value for value in selection.values if value.scalar or canonical_key(value.value) in observed
+        )
+        result = Appraisal(
+            status=status(vector),
+            trust_vector=vector,
+            token="",
+            jti=new_jti(),
+            evidence=verified,
+            policy_digest=compiled.source.digest,
+            selection=selection,
+            relied_on=relied_on,
+            checks=verified.checks + policy_checks,
+            explanation=None,
+        )
+        if explain:
+            explanation = explain_appraisal(result, compiled, document)
+            result = msgspec.structs.replace(result, explanation=explanation)
+        return self._signed(result, policy or self._default_policy, nonce, now)
+
+    def _verifier_of(self, tee: str) -> tuple[TeeVerifier, int]:
+        entry = self._verifiers.get(tee)
+        if entry is None:
+            raise UnsupportedEvidence(f"this verifier is not configured for {tee} evidence")
+        return entry
+
+    def _expectation(self, request: AppraisalRequest, tee: str, now: datetime) -> Expectation:
+        _, size = self._verifier_of(tee)
+        if request.nonce is not None:
+            if request.tee_pubkey is None or request.report_data is not None:
+                raise Malformed("a nonce goes with tee_pubkey, and not with report_data")
+            if self._challenges is None:
+                raise Malformed("there are no challenges here: give report_data")
+            spent = self._challenges.spend(request.nonce, tee, now)
+            return SessionBinding(
+                nonce=spent.nonce,
+                tee_pubkey=request.tee_pubkey,
+                audience=self._audience,
+                credential_secret=spent.credential_secret,
+                pcr_selection=self._challenges.pcr_selection if tee == "tpm" else None,
+            )
+        if request.report_data is None or request.tee_pubkey is not None:
+            raise Malformed("give nonce and tee_pubkey, or report_data alone")
+        data = hex_decode(request.report_data, what="report_data")
+        if len(data) != size:
+            raise Malformed(f"report_data of {tee} evidence has {size} bytes, not {len(data)}")
+        return ReportDataBinding(data)
+
+    def _signed(self, result: Appraisal, policy: str, nonce: str | None, now: datetime) -> Appraisal:
+        if self._recorder is not None:
+            self._recorder.record(_record(result, now))
+        if self._signer is None:
+            return result
+        expires = min([now + self._lifetime, *_expiries(result)])
+        claims = _token_claims(result, policy, nonce, self._audience)
+        return msgspec.structs.replace(result, token=self._signer.sign(claims, now=now, expires=expires))
+
+
+def _init_data(init_data: InitData | None) -> InitDataClaim | None:
+    if init_data is None:
+        return None
+    hash_of = _HASHES.get(init_data.algorithm)
+    if hash_of is None:
+        raise Malformed("init_data algorithm is not one of sha256, sha384, sha512")
+    data = b64url_decode(init_data.data, what="init_data")
+    return InitDataClaim(digest=hash_of(data).digest(), data=data)
+
+
+def _observed(verified: VerifiedEvidence) -> frozenset[str]:
+    """Canonical text of every scalar that a reference value may equal."""
+    return frozenset(
+        key for member in verified.comparable for key in _scalars(verified.claims.get(member))
+    )
+
+
+def _scalars(value: object) -> Iterable[str]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _scalars(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _scalars(item)
+    elif value is not None:
+        yield canonical_key(value)
+
+
+def _policy_input(verified: VerifiedEvidence, selection: Selection) -> bytes:
+    reference: dict[str, dict[str, ReferenceEntry]] = {}
+    for value in selection.values:
+        entry = ReferenceEntry(value=value.value, scalar=value.scalar, group=value.group)
+        reference.setdefault(value.name, {})[canonical_key(value.value)] = entry
+    verification = {
+        "tee": verified.tee,
+        "bound": verified.bound,
+        "init_data": verified.init_data,
+        "identity": verified.identity,
+        "failed": [check.code for check in verified.checks if check.verdict is Verdict.FAIL],
+    }
+    return _ENCODER.encode(verified.claims | {"reference": reference, "verification": verification})
+
+
+def _evaluate(
+    compiled: CompiledPolicy, document: bytes, verified: VerifiedEvidence
+) -> tuple[dict[str, int], tuple[Check, ...]]:
+    """The trust vector with floors applied, and the checks of this stage."""
+    try:
+        result = compiled.evaluate(document)
+        claims = parse_trust_claims(result.get("data.policy.trust_claims"))
+    except (PolicyError, UnavailableError) as error:
+        check = Check("policy.trust_claims", Verdict.FAIL, code=error.code, note=error.message)
+        return dict(_DENIED), (check,)
+    floored = apply_floors(claims, verified.floors)
+    checks = tuple(
+        Check(
+            f"floor.{name}",
+            Verdict.FAIL,
+            expected=claims.get(name, 0),
+            observed=value,
+            note="an engine floor that no policy can improve",
+        )
+        for name, value in floored.items()
+        if value != claims.get(name, 0)
+    )
+    return floored, checks
+
+
+def _expiries(result: Appraisal) -> Iterable[datetime]:
+    if result.evidence.not_after is not None:
+        yield result.evidence.not_after
+    for value in result.relied_on:
+        if value.expires is not None:
+            yield value.expires
+
+
+def _record(result: Appraisal, now: datetime) -> AppraisalRecord:
+    return AppraisalRecord(
+        jti=result.jti,
+        at=to_micros(now),
+        tee=result.evidence.tee,
+        status=result.status,
+        bound=result.evidence.bound,
+        identity=result.evidence.identity,
+        evidence_digest=result.evidence.evidence_digest,
+        policy_digest=result.policy_digest,
+        snapshot=result.selection.snapshot,
+        references=tuple(value.id for value in result.relied_on),
+    )
+
+
+def _token_claims(result: Appraisal, policy: str, nonce: str | None, audience: str) -> dict[str, Any]:
+    verified = result.evidence
+    claims: dict[str, Any] = {
+        "aud": audience,
+        "jti": result.jti,
+        "submods": {
+            "cpu0": {
+                "ear.status": result.status,
+                "ear.trustworthiness-vector": result.trust_vector,
+                "ear.appraisal-policy-id": policy,
+                "ear.veraison.annotated-evidence": verified.claims,
+            }
+        },
+        "touchstone": {
+            "tee": verified.tee,
+            "bound": verified.bound,
+            "init_data": verified.init_data,
+            "identity": verified.identity,
+            "evidence_digest": verified.evidence_digest,
+            "endorsements": verified.endorsements,
+            "policy_digest": result.policy_digest,
+            "snapshot": result.selection.snapshot,
+            "reference_values": [value.id for value in result.relied_on],
+            "lineage": _lineage(result.relied_on),
+        },
+    }
+    if nonce is not None:
+        claims["eat_nonce"] = nonce
+    if verified.tee_pubkey is not None:
+        claims["cnf"] = {"jwk": verified.tee_pubkey}
+    return claims
+
+
+def _lineage(values: tuple[ReferenceValue, ...]) -> list[dict[str, Any]]:
+    """One entry per attestation relied on: enough to walk from a token to commit and builder."""
+    by_attestation: dict[str, dict[str, Any]] = {}
+    for value in values:
+        lineage = value.lineage
+        entry = by_attestation.setdefault(
+            lineage.attestation,
+            {
+                "attestation": lineage.attestation,
+                "signer": lineage.signer,
+                "builder": lineage.builder,
+                "source_uri": lineage.source_uri,
+                "source_revision": lineage.source_revision,
+                "names": [],
+            },
+        )
+        entry["names"].append(value.name)
+    return list(by_attestation.values())

@@ -18,7 +18,12 @@ import msgspec
 from common import strict_json
 from common.encoding import b64_decode
 from common.errors import InputError
-from provenance.errors import EnvelopeMalformed, StatementSignatureInvalid, StatementUnsigned
+from provenance.errors import (
+    EnvelopeMalformed,
+    SignerUntrusted,
+    StatementSignatureInvalid,
+    StatementUnsigned,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,8 +127,8 @@ def verify_with_keys(
         Digests of the distinct keys that signed, in the order of their first signature.
 
     Raises:
-        StatementSignatureInvalid: a signature that names a known key, or no key, does not verify; or
-            none names a known key.
+        StatementSignatureInvalid: a signature that names a known key, or no key, does not verify.
+        SignerUntrusted: every signature names a key that is not known here.
     """
     pae = envelope.pae
     signers: dict[str, None] = {}
@@ -136,7 +141,7 @@ def verify_with_keys(
             raise StatementSignatureInvalid("a signature does not verify with the key that it names")
         signers[signer] = None
     if not signers:
-        raise StatementSignatureInvalid("no signature is by a key that the trust policy names")
+        raise SignerUntrusted("no signature is by a key that the trust policy names")
     return tuple(signers)
 
 

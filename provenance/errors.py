@@ -131,3 +131,17 @@ class RuleUnknown(DerivationError):
 
     code = "derivation.rule"
     advice = "docs/formats.md lists the rules."
+
+
+class LaunchShapeInvalid(DerivationError):
+    """The launch shape is not one that the rule reads, or contradicts itself."""
+
+    code = "derivation.launch"
+    advice = "docs/formats.md gives the members of a launch shape; every one that decides is required."
+
+
+class ExpiryInvalid(DerivationError):
+    """The requested end of validity is not RFC 3339, or not after the statement's signature."""
+
+    code = "derivation.expiry"
+    advice = "Give an RFC 3339 time with an offset, later than the statement was signed."

@@ -5,6 +5,9 @@ branch, entry point, parameters. A fact that the predicate does not state is Non
 What a build type's external parameters mean is known for the GitHub builders; for others the source is
 the one that every ``git+`` dependency agrees on, and all parameters count as unrecognised.
 
+Shape and types are strict where a fact is read. Members that the specifications do not name are ignored,
+as both demand of consumers (extension fields); external parameters are the exception, see above.
+
 These are claims of the signer. ``provenance.github`` holds them against the certificate.
 
 Sources: slsa.dev/spec/v1.0/provenance, slsa.dev/spec/v0.2/provenance;
@@ -65,7 +68,6 @@ class BuildFacts(msgspec.Struct, frozen=True, omit_defaults=True):
         branch: branch that the source was built from (``refs/heads/...``), also where a tag triggered
             the build and the builder recorded the tag's branch.
         entry_point: workflow or configuration path.
-        entry_point_source: normalised URI of the entry point's repository, where stated apart.
         parameters: external parameters.
         unrecognised: names of external parameters whose meaning is not known for the build type.
         dispatch_inputs: inputs that a person typed when starting the build, by name.
@@ -80,7 +82,6 @@ class BuildFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     source_revision: str | None = None
     branch: str | None = None
     entry_point: str | None = None
-    entry_point_source: str | None = None
     parameters: dict[str, Any] = {}
     unrecognised: tuple[str, ...] = ()
     dispatch_inputs: dict[str, Any] = {}
@@ -88,18 +89,13 @@ class BuildFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     invocation: str | None = None
 
 
-class _Wire(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+class _Wire(msgspec.Struct, rename="camel"):
     pass
 
 
 class _Resource(_Wire):
     uri: str | None = None
     digest: dict[str, str] = {}
-    name: str | None = None
-    download_location: str | None = None
-    media_type: str | None = None
-    content: str | None = None
-    annotations: dict[str, Any] | None = None
 
 
 class _BuildDefinition(_Wire):
@@ -109,33 +105,24 @@ class _BuildDefinition(_Wire):
     resolved_dependencies: tuple[_Resource, ...] | None = None
 
 
-class _BuilderV1(_Wire):
+class _Builder(_Wire):
     id: str
-    version: dict[str, str] | None = None
-    builder_dependencies: tuple[_Resource, ...] | None = None
 
 
 class _MetadataV1(_Wire):
     # ``invocationID`` is the specification's JSON sample of early v1; builders write either.
     invocation_id: str | None = None
     invocation_id_old: str | None = msgspec.field(name="invocationID", default=None)
-    started_on: str | None = None
-    finished_on: str | None = None
 
 
 class _RunDetails(_Wire):
-    builder: _BuilderV1
+    builder: _Builder
     metadata: _MetadataV1 | None = None
-    byproducts: tuple[_Resource, ...] | None = None
 
 
 class _ProvenanceV1(_Wire):
     build_definition: _BuildDefinition
     run_details: _RunDetails
-
-
-class _BuilderV02(_Wire):
-    id: str
 
 
 class _ConfigSource(_Wire):
@@ -150,33 +137,17 @@ class _Invocation(_Wire):
     environment: dict[str, Any] | None = None
 
 
-class _Completeness(_Wire):
-    parameters: bool = False
-    environment: bool = False
-    materials: bool = False
-
-
 class _MetadataV02(_Wire):
     build_invocation_id: str | None = msgspec.field(name="buildInvocationID", default=None)
     build_invocation_id_camel: str | None = msgspec.field(name="buildInvocationId", default=None)
-    build_started_on: str | None = None
-    build_finished_on: str | None = None
-    completeness: _Completeness | None = None
-    reproducible: bool = False
-
-
-class _Material(_Wire):
-    uri: str | None = None
-    digest: dict[str, str] = {}
 
 
 class _ProvenanceV02(_Wire):
-    builder: _BuilderV02
+    builder: _Builder
     build_type: str
     invocation: _Invocation = msgspec.field(default_factory=_Invocation)
-    build_config: Any = None
     metadata: _MetadataV02 | None = None
-    materials: tuple[_Material, ...] | None = None
+    materials: tuple[_Resource, ...] | None = None
 
 
 def facts_of(statement: Statement) -> BuildFacts | None:
@@ -236,13 +207,20 @@ def _stated_source(build_type: str, parameters: Mapping[str, Any]) -> _Stated:
         workflow = parameters.get("workflow")
         if not isinstance(workflow, dict) or set(workflow) != {"ref", "repository", "path"}:
             raise PredicateUnexpected("externalParameters.workflow is not ref, repository and path")
-        ref, repository, path = (_text(workflow[name], name) for name in ("ref", "repository", "path"))
-        return _Stated(uri=source.normalise(repository), ref=ref, entry_point=path)
+        return _Stated(
+            uri=source.normalise(_text(workflow["repository"], "repository")),
+            ref=_text(workflow["ref"], "ref"),
+            entry_point=_text(workflow["path"], "path"),
+        )
     if build_type in CONTAINER_BUILD_TYPES:
         resource = msgspec.convert(parameters.get("source"), _Resource)
         located = source.split(_text(resource.uri, "source.uri"))
-        path = _optional_text(parameters.get("configPath"))
-        return _Stated(uri=located.uri, ref=located.ref, digest=resource.digest, entry_point=path)
+        return _Stated(
+            uri=located.uri,
+            ref=located.ref,
+            digest=resource.digest,
+            entry_point=_optional_text(parameters.get("configPath")),
+        )
     return _Stated()
 
 
@@ -270,7 +248,7 @@ def _facts_v02(predicate: _ProvenanceV02) -> BuildFacts:
     revision = _git_digest(config.digest)
     materials = predicate.materials or ()
     if located.uri:
-        logged = _material_revision(located.uri, materials)
+        logged = _revision(located.uri, {}, materials)
         if revision and logged and revision != logged:
             raise PredicateUnexpected("configSource and materials name two revisions of one source")
         revision = revision or logged
@@ -344,11 +322,6 @@ def _revision(uri: str | None, stated: Mapping[str, str], dependencies: Iterable
     if len(found) > 1:
         raise PredicateUnexpected("the predicate names two revisions of one source")
     return found.pop() if found else None
-
-
-def _material_revision(uri: str, materials: Iterable[_Material]) -> str | None:
-    resources = (_Resource(uri=item.uri, digest=item.digest) for item in materials)
-    return _revision(uri, {}, resources)
 
 
 def _git_digest(digest: Mapping[str, str]) -> str | None:

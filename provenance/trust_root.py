@@ -105,6 +105,15 @@ def find_logs(logs: Iterable[LogKey], log_id: bytes) -> tuple[LogKey, ...]:
     return tuple(log for log in logs if log.log_id == log_id)
 
 
+def window(start: str | None, end: str | None, *, what: str) -> Window:
+    """A window from RFC 3339 texts.
+
+    Raises:
+        TrustPolicyInvalid: a bound is not RFC 3339 with an offset.
+    """
+    return Window(start=_moment(start, what), end=_moment(end, what))
+
+
 def parse_document(document: dict[str, Any]) -> SigstoreRoot:
     """Parse a decoded ``trusted_root.json``.
 
@@ -236,18 +245,18 @@ def _authority(authority: _Authority) -> Authority:
 def _window(value: _Range | None) -> Window:
     if value is None:
         return Window()
-    return Window(start=_moment(value.start), end=_moment(value.end))
+    return window(value.start, value.end, what="trusted root")
 
 
-def _moment(text: str | None) -> datetime | None:
+def _moment(text: str | None, what: str) -> datetime | None:
     if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise TrustPolicyInvalid("trusted root: a time is not RFC 3339") from error
+        raise TrustPolicyInvalid(f"{what}: a time is not RFC 3339") from error
     if moment.tzinfo is None:
-        raise TrustPolicyInvalid("trusted root: a time has no offset")
+        raise TrustPolicyInvalid(f"{what}: a time has no offset")
     return moment.astimezone(UTC)
 
 

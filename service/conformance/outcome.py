@@ -59,6 +59,4 @@ def passed(case: Mapping[str, Any], kind: str, expected: str, detail: str = "") 
 
 def refused(case: Mapping[str, Any], kind: str, expected: str, error: TouchstoneError) -> Outcome:
     """The outcome of a case that was refused with a typed error."""
-    return Outcome(
-        case_id(case), kind, expected, FAIL, error.code or None, expected == FAIL, error.message
-    )
+    return Outcome(case_id(case), kind, expected, FAIL, error.code or None, expected == FAIL, error.message)

@@ -43,11 +43,17 @@ def cases_of(manifest: Path) -> list[dict[str, Any]]:
     return cases
 
 
-def run(manifest: Path) -> Iterator[Outcome]:
-    """Outcomes, in the manifest's order. A case never ends the run."""
+def run(manifest: Path, *, only: str | None = None) -> Iterator[Outcome]:
+    """Outcomes, in the manifest's order. A case never ends the run.
+
+    Args:
+        manifest: the manifest file.
+        only: run cases whose id or type contains this.
+    """
     for case in cases_of(manifest):
         kind = str(case.get("type") or case.get("tee") or "?")
-        yield _run_one(case, kind, manifest.parent)
+        if only is None or only in case_id(case) or only in kind:
+            yield _run_one(case, kind, manifest.parent)
 
 
 def _run_one(case: dict[str, Any], kind: str, folder: Path) -> Outcome:
@@ -57,7 +63,15 @@ def _run_one(case: dict[str, Any], kind: str, folder: Path) -> Outcome:
     try:
         return runner(case, folder)
     except TouchstoneError as error:  # the case itself (a missing file, a bad parameter) is unusable
-        return Outcome(case_id(case), kind, _expected(case), FAIL, error.code, None, error.message)
+        return Outcome(
+            id=case_id(case),
+            type=kind,
+            expected=_expected(case),
+            got=FAIL,
+            code=error.code,
+            agree=False,
+            detail=error.message,
+        )
 
 
 def _runner_of(kind: str) -> Runner | None:

@@ -1,0 +1,60 @@
+# Touchstone: `make demo` and `make test` set up all they need. See README.md.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+OPA_VERSION := v1.22.2
+GUEST_VENV := .venv-guest
+
+.PHONY: help setup system-packages opa demo test lint types imports check bench lock errors-doc fuzz clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.stamp: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed"; exit 1; }
+	@echo "setting up $(VENV) (hash-checked packages)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(VENV)/.stamp ## virtual environment with locked packages; puts touchstone at .venv/bin
+
+system-packages: ## swtpm, tpm2-tools, OVMF and PostgreSQL, where that is permitted
+	@scripts/system-packages
+
+opa: ## the OPA server, built with Go at a pinned version into .tools/bin
+	@scripts/install-opa $(OPA_VERSION)
+
+demo: setup system-packages ## the main job end to end on real input, explained
+	@$(BIN)/python examples/demo.py
+
+test: setup system-packages opa ## every test, with the real components
+	@$(BIN)/python -m pytest
+
+lint: setup ## ruff, and the formatter's check
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+
+types: setup ## mypy --strict
+	@$(BIN)/mypy
+
+imports: setup ## which room may import which
+	@$(BIN)/lint-imports --no-cache
+
+check: lint types imports test ## all of the above
+
+bench: setup opa ## the figures of docs/benchmarks.md, as ratios measured side by side
+	@$(BIN)/python benchmarks/run.py
+
+errors-doc: setup ## rewrite docs/errors.md from the error classes
+	@PYTHONPATH=. $(BIN)/python scripts/errors_doc.py
+
+lock: setup ## resolve the dependencies anew, with hashes
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-annotate --no-emit-index-url --extra dev -o requirements.lock pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-annotate --no-emit-index-url -o requirements-guest.lock pyproject.toml
+
+clean: ## remove what the targets made
+	@rm -rf $(VENV) $(GUEST_VENV) .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-data

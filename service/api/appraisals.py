@@ -1,0 +1,30 @@
+"""``POST /v1/appraisals``: evidence in, attestation result out. The hot path."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service import metrics
+from service.routing import Answer, Call, RouteTable
+from wire.rcar import AppraisalRequest, AppraisalResponse
+
+if TYPE_CHECKING:
+    from service.composition import Services
+
+ROUTES = RouteTable("appraisals")
+
+
+@ROUTES.add(
+    "POST",
+    "/v1/appraisals",
+    body=AppraisalRequest,
+    answers={200: AppraisalResponse},
+    open_to_all=True,
+    fast=True,
+    problems=(404, 409, 422, 503),
+)
+def appraise(services: Services, call: Call) -> Answer:
+    """Appraise evidence; a negative verdict is an answer, unauthentic evidence is a problem."""
+    result = services.appraiser.appraise(call.body, call.now)
+    metrics.appraised(result.evidence.tee, result.status)
+    return Answer(200, AppraisalResponse(result.status, result.token, result.explanation))

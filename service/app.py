@@ -1,0 +1,75 @@
+"""The Flask application: routes from ``service.api``, and nothing else that answers.
+
+``create_app`` is given everything that was built (``service.composition``) and adds no state of its
+own. What Flask would do by itself is off: static files, automatic OPTIONS, redirects to cleaned-up
+paths, sessions. HTTP errors that Flask raises before a route runs become problem documents too.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+from flask import Blueprint, Flask
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from common import errors
+from service import routing
+from service.api import TABLES
+from service.errors import InternalError
+from service.errors import MethodNotAllowed as MethodNotAllowedError
+from service.observability import new_request_id
+
+if TYPE_CHECKING:
+    from flask import Response
+
+    from service.composition import Services
+
+_LOG = logging.getLogger("touchstone.http")
+_FIRST_SERVER_ERROR = 500
+
+
+def create_app(services: Services) -> Flask:
+    """The WSGI application over ``services``."""
+    app = Flask("touchstone", static_folder=None, template_folder=None)
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = True
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    for table in TABLES:
+        blueprint = Blueprint(table.name, __name__)
+        for route in table.routes:
+            blueprint.add_url_rule(
+                route.path,
+                endpoint=route.operation.removeprefix(f"{table.name}."),
+                view_func=routing.view_of(route, services),
+                methods=[route.method],
+                strict_slashes=True,
+            )
+        app.register_blueprint(blueprint)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _failure)
+    return app
+
+
+def _http_error(error: HTTPException) -> Response:
+    """An error that Flask raises outside our views: no such route, wrong method, bad request line."""
+    request_id = new_request_id()
+    if isinstance(error, NotFound):
+        return routing.refuse(
+            errors.NotFound("no such route", advice="/openapi.json lists the routes."), request_id
+        )
+    if isinstance(error, MethodNotAllowed):
+        methods = ", ".join(sorted(error.valid_methods or ()))
+        refusal = MethodNotAllowedError("the route does not take this method")
+        return routing.refuse(refusal, request_id, {"Allow": methods})
+    if error.code is not None and error.code < _FIRST_SERVER_ERROR:
+        return routing.refuse(errors.Malformed("the request is not well-formed HTTP"), request_id)
+    return routing.fail(error, request_id)
+
+
+def _failure(error: Exception) -> Response:
+    return routing.fail(error, new_request_id())
+
+
+__all__ = ["create_app"]

@@ -1,0 +1,125 @@
+"""``touchstone token``: admin tokens and the signing key, on the server's own machine.
+
+Works on the database and key files that the configuration names: whoever may read those is the
+administrator. There is no route for it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from service.commands import output
+from service.commands.output import json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.access import TokenInfo, TokenStore
+    from service.settings import Settings
+
+_config_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML file of the server; $TOUCHSTONE_CONFIG otherwise.",
+)
+
+
+@click.group()
+def command() -> None:
+    """Make, list and revoke admin tokens; rotate the token-signing key."""
+
+
+@command.command()
+@click.argument("label")
+@click.option("--role", "roles", multiple=True, required=True, help="May be repeated; see `token roles`.")
+@click.option("--days", type=click.IntRange(1, 3650), help="Lifetime; without it the token does not expire.")
+@_config_option
+@json_option
+def create(label: str, roles: tuple[str, ...], days: int | None, config: Path | None, as_json: bool) -> None:
+    """Make a token for LABEL (who or what will hold it). It is shown once."""
+    now = datetime.now(UTC)
+    expires_at = None if days is None else now + timedelta(days=days)
+    token, info = _store(config).create(
+        label=label, roles=roles, by="command line", now=now, expires_at=expires_at
+    )
+    output.emit({"token": token, "info": info}, as_json=as_json, text=lambda: token)
+
+
+@command.command(name="list")
+@_config_option
+@json_option
+def list_(config: Path | None, as_json: bool) -> None:
+    """List tokens, without their secrets."""
+    tokens = _store(config).list()
+    output.emit({"items": tokens}, as_json=as_json, text=lambda: _render(tokens))
+
+
+@command.command()
+@click.argument("token_id")
+@_config_option
+@json_option
+def revoke(token_id: str, config: Path | None, as_json: bool) -> None:
+    """End the token TOKEN_ID at once."""
+    info = _store(config).revoke(token_id, datetime.now(UTC))
+    output.emit(info, as_json=as_json, text=lambda: f"revoked {info.id} ({info.label})")
+
+
+@command.command()
+@json_option
+def roles(as_json: bool) -> None:
+    """List the roles and the scopes they give."""
+    from service.access import ROLES
+
+    rows = {role: sorted(scope.value for scope in scopes) for role, scopes in sorted(ROLES.items())}
+    output.emit(
+        rows,
+        as_json=as_json,
+        text=lambda: output.table(
+            ("ROLE", "SCOPES"), [(role, " ".join(scopes)) for role, scopes in rows.items()]
+        ),
+    )
+
+
+@command.command(name="rotate-signing-key")
+@_config_option
+@json_option
+def rotate_signing_key(config: Path | None, as_json: bool) -> None:
+    """Make a new token-signing key; the old one verifies on while its tokens may live.
+
+    Servers take it up when they are restarted.
+    """
+    from service.keys import SigningKeys
+
+    kid = SigningKeys(_settings(config).keys_dir).rotate(datetime.now(UTC))
+    output.emit({"kid": kid}, as_json=as_json, text=lambda: f"new signing key {kid}: restart the server")
+
+
+def _settings(config: Path | None) -> Settings:
+    from service import settings
+
+    return settings.load(config)
+
+
+def _store(config: Path | None) -> TokenStore:
+    from service.access import TokenStore
+    from service.composition import open_database
+
+    return TokenStore(open_database(_settings(config)))
+
+
+def _render(tokens: tuple[TokenInfo, ...]) -> str:
+    rows = [
+        (
+            token.id,
+            token.label,
+            ",".join(token.roles),
+            f"{token.created_at:%Y-%m-%d %H:%M}",
+            "revoked" if token.revoked_at else f"until {token.expires_at:%Y-%m-%d}" if token.expires_at else "valid",
+        )
+        for token in tokens
+    ]
+    return output.table(("ID", "LABEL", "ROLES", "CREATED", "STATE"), rows)

@@ -1,0 +1,83 @@
+"""What the production profile refuses, and what a development server must say loudly.
+
+Each switch that weakens a verdict is named once here. ``enforce`` refuses them in production at start;
+``insecure_switches`` lists those that are on, for the log at start and for ``/healthz``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from common.errors import InvalidSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from service.settings import Settings
+
+_MAX_PORT = 65_535
+
+
+def enforce(settings: Settings) -> None:
+    """Refuse contradictions, and in production every insecure switch.
+
+    Raises:
+        InvalidSetting: naming the switches.
+    """
+    listen_address(settings.server.listen)
+    if (settings.server.tls_certificate is None) != (settings.server.tls_key is None):
+        raise InvalidSetting("[server] tls_certificate and tls_key go together")
+    switches = insecure_switches(settings)
+    if settings.profile == "production" and switches:
+        raise InvalidSetting(
+            f"the production profile refuses: {'; '.join(switches)}",
+            advice='Remove the setting, or use profile = "development" where nothing is at stake.',
+        )
+
+
+def insecure_switches(settings: Settings) -> tuple[str, ...]:
+    """Each insecure switch that is on, as one phrase; the development profile itself is none."""
+    return tuple(_switches(settings))
+
+
+def listen_address(listen: str) -> tuple[str, int]:
+    """Host and port of ``host:port`` or ``[ipv6]:port``.
+
+    Raises:
+        InvalidSetting: another shape.
+    """
+    host, separator, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > _MAX_PORT:
+        raise InvalidSetting("[server] listen is not host:port")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host literal is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _switches(settings: Settings) -> Iterator[str]:
+    if settings.snp.extra_anchors:
+        yield "[snp] extra_anchors trusts test firmware as if it were AMD's"
+    if not settings.snp.require_crl:
+        yield "[snp] require_crl = false accepts revoked certificates where no list is at hand"
+    host, _ = listen_address(settings.server.listen)
+    encrypted = settings.server.tls_key is not None or settings.server.behind_tls_proxy
+    if not encrypted and not is_loopback(host):
+        yield "[server] listens beyond loopback without TLS: admin tokens would be readable"
+    if settings.policy.engine == "opa" and _is_clear(settings.policy.opa.url):
+        yield "[policy.opa] url is plain HTTP beyond loopback: decisions could be forged"
+
+
+def _is_clear(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme != "https" and not is_loopback(parts.hostname or "")

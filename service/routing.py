@@ -1,0 +1,266 @@
+"""Routes: declared once, served by Flask and described by OpenAPI from the same declaration.
+
+A handler is a plain function ``(services, call) -> Answer``. Around it stands, in this order: the request
+id, the caller's scope (before anything of the body is read), query, body, the handler, the answer.
+Nothing is open that does not say so: a route without a scope needs ``open_to_all=True``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from flask import request
+
+from common.errors import TouchstoneError
+from service import metrics, requests, responses
+from service.errors import InternalError
+from service.observability import new_request_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from flask import Response
+
+    from service.access import Principal, Scope
+    from service.composition import Services
+
+_LOG = logging.getLogger("touchstone.http")
+_EMPTY: Mapping[str, str] = {}
+Handler = "Callable[[Services, Call], Answer]"
+Limit = Literal["body_bytes", "attestation_bytes"]
+
+
+class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A route without query parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call, as a handler sees it.
+
+    Attributes:
+        now: the instant of the whole operation.
+        request_id: under which logs and answers name it.
+        path: path parameters.
+        query: the decoded query.
+        body: the decoded body.
+        principal: who calls, on routes with a scope.
+    """
+
+    now: datetime
+    request_id: str
+    path: Mapping[str, str]
+    query: Any
+    body: Any
+    principal: Principal | None
+
+    @property
+    def caller(self) -> str:
+        """How records name the caller of a route that has a scope."""
+        return "anonymous" if self.principal is None else self.principal.name
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler gives back.
+
+    Attributes:
+        status: one that the route declares.
+        document: JSON-encodable, or ready bytes; None for no body.
+        headers: further headers.
+        content_type: of ready bytes.
+    """
+
+    status: int
+    document: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = responses.JSON_TYPE
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation.
+
+    Attributes:
+        method: HTTP method.
+        path: Flask rule; every parameter is a string without a slash.
+        operation: unique id (``attestations.submit``).
+        summary: one line.
+        handler: the function.
+        scope: what the caller needs; None on an open route.
+        body: type of the JSON body; None for none.
+        query: struct of the query.
+        answers: success status to the type of its body (None: no body, ``bytes``: not JSON).
+        problems: statuses of refusals, beyond those that every route has.
+        limit: which of ``[limits]`` bounds the body.
+        fast: decode the body in one pass, without the search for duplicate members.
+        content_type: of the success answer.
+    """
+
+    method: str
+    path: str
+    operation: str
+    summary: str
+    handler: Callable[[Services, Call], Answer]
+    scope: Scope | None
+    answers: Mapping[int, Any]
+    body: Any = None
+    query: type[msgspec.Struct] = NoQuery
+    problems: tuple[int, ...] = ()
+    limit: Limit = "body_bytes"
+    fast: bool = False
+    content_type: str = responses.JSON_TYPE
+
+
+class RouteTable:
+    """Collects the routes of one part of the API.
+
+    Args:
+        name: the part (``attestations``); the OpenAPI tag.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Start empty."""
+        self.name = name
+        self.routes: list[Route] = []
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        *,
+        answers: Mapping[int, Any],
+        scope: Scope | None = None,
+        open_to_all: bool = False,
+        body: Any = None,
+        query: type[msgspec.Struct] = NoQuery,
+        problems: tuple[int, ...] = (),
+        limit: Limit = "body_bytes",
+        fast: bool = False,
+        content_type: str = responses.JSON_TYPE,
+    ) -> Callable[[Callable[[Services, Call], Answer]], Callable[[Services, Call], Answer]]:
+        """Decorator: declare ``handler`` as the route. Its docstring's first line is the summary."""
+        if (scope is None) != open_to_all:
+            raise TypeError(f"{method} {path}: give a scope, or open_to_all=True")
+
+        def declare(handler: Callable[[Services, Call], Answer]) -> Callable[[Services, Call], Answer]:
+            self.routes.append(
+                Route(
+                    method=method,
+                    path=path,
+                    operation=f"{self.name}.{handler.__name__}",
+                    summary=(handler.__doc__ or "").strip().splitlines()[0],
+                    handler=handler,
+                    scope=scope,
+                    answers=answers,
+                    body=body,
+                    query=query,
+                    problems=problems,
+                    limit=limit,
+                    fast=fast,
+                    content_type=content_type,
+                )
+            )
+            return handler
+
+        return declare
+
+
+def view_of(route: Route, services: Services) -> Callable[..., Response]:
+    """The Flask view of a route."""
+    read_call = _reader(route, services)
+    handler = route.handler
+    method, path = route.method, route.path
+    log_requests = services.settings.log.requests
+
+    def view(**parameters: str) -> Response:
+        started = time.perf_counter()
+        request_id = new_request_id()
+        try:
+            call = read_call(request_id, parameters)
+            answer = _respond(handler(services, call), request_id)
+        except TouchstoneError as error:
+            answer = refuse(error, request_id)
+        except Exception as error:  # noqa: BLE001 (nothing of it may reach the caller)
+            answer = fail(error, request_id)
+        seconds = time.perf_counter() - started
+        metrics.request_done(method, path, answer.status_code, seconds)
+        if log_requests:
+            _log_request(route, answer.status_code, seconds, request_id)
+        return answer
+
+    return view
+
+
+def refuse(error: TouchstoneError, request_id: str, headers: Mapping[str, str] = _EMPTY) -> Response:
+    """Answer a typed error, and count and log it by its code."""
+    metrics.refused(error.code)
+    answer = responses.respond_problem(error, request_id=request_id, headers=headers)
+    level = logging.ERROR if answer.status_code >= 500 else logging.INFO  # noqa: PLR2004 (server errors)
+    _LOG.log(
+        level,
+        "refused",
+        extra={"fields": {"request_id": request_id, "code": error.code, "status": answer.status_code}},
+    )
+    return answer
+
+
+def fail(error: Exception, request_id: str) -> Response:
+    """Answer an unexpected exception: its type and place go to the log, nothing to the caller."""
+    _LOG.error("unexpected failure", exc_info=error, extra={"fields": {"request_id": request_id}})
+    metrics.refused(InternalError.code)
+    return responses.respond_problem(
+        InternalError("the server failed to handle the request"), request_id=request_id
+    )
+
+
+def _reader(route: Route, services: Services) -> Callable[[str, dict[str, str]], Call]:
+    limit = int(getattr(services.settings.limits, route.limit))
+    decoder = msgspec.json.Decoder(route.body) if route.body is not None and route.fast else None
+
+    def read(request_id: str, parameters: dict[str, str]) -> Call:
+        now = services.clock()
+        principal = None
+        if route.scope is not None:
+            principal = services.tokens.authenticate(request.headers.get("Authorization"), now)
+            principal.require(route.scope)
+        query = None
+        if route.query is not NoQuery or request.query_string:
+            query = requests.decode_query(route.query, request.args)
+        body = None
+        if decoder is not None:
+            body = requests.decode_fast(decoder, requests.read_body(request, limit))
+        elif route.body is not None:
+            body = requests.decode_strict(route.body, requests.read_body(request, limit), limit)
+        return Call(now, request_id, parameters, query, body, principal)
+
+    return read
+
+
+def _respond(answer: Answer, request_id: str) -> Response:
+    if isinstance(answer.document, bytes):
+        return responses.respond(
+            answer.document,
+            status=answer.status,
+            request_id=request_id,
+            content_type=answer.content_type,
+            headers=answer.headers,
+        )
+    return responses.respond_json(
+        answer.document, status=answer.status, request_id=request_id, headers=answer.headers
+    )
+
+
+def _log_request(route: Route, status: int, seconds: float, request_id: str) -> None:
+    fields = {
+        "request_id": request_id,
+        "operation": route.operation,
+        "status": status,
+        "milliseconds": round(seconds * 1000, 3),
+    }
+    _LOG.info("answered", extra={"fields": fields})

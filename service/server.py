@@ -1,0 +1,147 @@
+"""gunicorn, embedded: one process that owns the configuration, workers that serve.
+
+Before the fork everything is prepared and built once, so that what is wrong with the configuration is
+said at start with its own exit code; it is then closed again. Each worker builds its own: no connection,
+thread or engine state crosses a fork, while the imported code is shared memory. A stop by SIGTERM lets
+requests finish, writes the queued appraisal records, and ends.
+
+gthread is the default worker: it keeps connections alive and a slow client holds a thread, not a whole
+process (the measurement is in docs/adr/0009-http-server.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+
+from common.errors import InvalidSetting
+from service import profile
+from service.observability import MULTIPROCESS_VARIABLE, configure
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from service.composition import Services
+    from service.settings import Settings
+
+_LOG = logging.getLogger("touchstone.server")
+_MEMORY_FOLDER = "/dev/shm"  # noqa: S108 (heartbeat files of the workers, no data)
+_MAX_HEADER_FIELDS = 64
+_MAX_HEADER_BYTES = 8190
+_MAX_REQUEST_LINE = 4094
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """Runs workers until it is told to stop.
+
+    Args:
+        settings: what to listen on, with how many workers, and what each worker builds.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Keep the settings; gunicorn asks for the rest."""
+        self._settings = settings
+        self._services: Services | None = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Give gunicorn its configuration; nothing is read from its own files or environment."""
+        for name, value in gunicorn_options(self._settings).items():
+            self.cfg.set(name, value)
+        self.cfg.set("worker_exit", self._worker_exit)
+        self.cfg.set("child_exit", _child_exit)
+        self.cfg.set("when_ready", self._when_ready)
+
+    def load(self) -> Flask:
+        """Build the application, in the worker that serves it."""
+        from service.app import create_app  # noqa: PLC0415 (see serve)
+        from service.composition import build  # noqa: PLC0415
+
+        self._services = build(self._settings)
+        return create_app(self._services)
+
+    def _worker_exit(self, _server: object, _worker: object) -> None:
+        if self._services is not None:
+            self._services.close()
+
+    def _when_ready(self, _server: object) -> None:
+        _LOG.info("listening", extra={"fields": {"listen": self._settings.server.listen}})
+
+
+def gunicorn_options(settings: Settings) -> dict[str, Any]:
+    """gunicorn's settings, every one that matters stated.
+
+    Raises:
+        InvalidSetting: a TLS file cannot be read.
+    """
+    server = settings.server
+    host, port = profile.listen_address(server.listen)
+    options: dict[str, Any] = {
+        "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        "workers": server.workers,
+        "worker_class": "sync" if server.threads == 1 else "gthread",
+        "threads": server.threads,
+        "timeout": server.timeout_s,
+        "graceful_timeout": server.graceful_timeout_s,
+        "keepalive": server.keep_alive_s,
+        "preload_app": False,
+        "worker_tmp_dir": _MEMORY_FOLDER if Path(_MEMORY_FOLDER).is_dir() else None,
+        "accesslog": None,
+        "errorlog": "-",
+        "loglevel": settings.log.level,
+        "logger_class": "service.gunicorn_log.JsonLogger",
+        "proc_name": "touchstone",
+        "control_socket_disable": True,
+        "limit_request_fields": _MAX_HEADER_FIELDS,
+        "limit_request_field_size": _MAX_HEADER_BYTES,
+        "limit_request_line": _MAX_REQUEST_LINE,
+        "forwarded_allow_ips": "",
+    }
+    if server.tls_certificate is not None and server.tls_key is not None:
+        for path in (server.tls_certificate, server.tls_key):
+            if not os.access(path, os.R_OK):
+                raise InvalidSetting(f"[server] TLS: cannot read {path}")
+        options |= {"certfile": str(server.tls_certificate), "keyfile": str(server.tls_key)}
+    return options
+
+
+def serve(settings: Settings) -> None:
+    """Build everything and serve until SIGTERM or SIGINT; then returns through ``SystemExit``.
+
+    Raises:
+        ConfigurationError: something configured is not usable.
+        UnavailableError: something depended on does not answer.
+    """
+    configure(settings.log.level)
+    announce(settings)
+    folder = tempfile.mkdtemp(prefix="touchstone-metrics-")
+    # The metrics library reads this when it is imported, which service.composition and app bring about.
+    os.environ[MULTIPROCESS_VARIABLE] = folder
+    try:
+        from service import app, composition  # noqa: F401, PLC0415 (app: imported once, before the fork)
+
+        composition.prepare(settings)
+        composition.build(settings).close()
+        Server(settings).run()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def announce(settings: Settings) -> None:
+    """Say at start what is insecure, loudly, before anything is served."""
+    if settings.profile != "production":
+        _LOG.warning("DEVELOPMENT PROFILE: do not put real secrets into this server")
+    for switch in profile.insecure_switches(settings):
+        _LOG.warning("INSECURE: %s", switch)
+
+
+def _child_exit(_server: object, worker: Any) -> None:
+    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
+
+    mark_process_dead(worker.pid)

@@ -1,0 +1,350 @@
+"""Settings: one TOML file, overridden by environment variables ``TOUCHSTONE_SECTION__KEY``.
+
+Invariants:
+
+* An unknown section or key is refused, in the file and in the environment: a misspelt floor must not
+  pass as the default.
+* ``profile`` is ``production`` unless said otherwise, and production refuses every switch that weakens
+  a verdict: test anchors, plain HTTP beyond loopback, an OPA server reached in the clear
+  (``service.profile``).
+* No setting holds a secret; secrets are files, named here and read with their mode checked.
+
+Order: file, then environment on top of it, then validation of the whole, then the profile's rules.
+``docs/configuration.md`` is generated from this module (``service.settings_doc``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.errors import InvalidSetting
+from common.files import read_limited
+from service import profile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENV_PREFIX = "TOUCHSTONE_"
+ENV_DELIMITER = "__"
+CONFIG_VARIABLE = "TOUCHSTONE_CONFIG"
+_MAX_CONFIG_BYTES = 1 << 20
+_MIB = 1 << 20
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys refused, immutable, inputs never quoted in errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ServerSettings(Section):
+    """The HTTP server."""
+
+    listen: str = Field(
+        default="127.0.0.1:8080", description="Address and port, `host:port` or `[ipv6]:port`."
+    )
+    workers: int = Field(default=2, ge=1, le=256, description="Worker processes; one per core is right.")
+    threads: int = Field(
+        default=4,
+        ge=1,
+        le=64,
+        description=(
+            "Threads per worker. 1 selects gunicorn's sync worker, which closes each connection after"
+            " its answer and is for use behind a buffering proxy only; more select gthread with"
+            " keep-alive."
+        ),
+    )
+    tls_certificate: Path | None = Field(default=None, description="PEM certificate chain; with `tls_key`.")
+    tls_key: Path | None = Field(default=None, description="PEM private key, mode 0600.")
+    behind_tls_proxy: bool = Field(
+        default=False,
+        description="A proxy in front ends TLS: allows plain HTTP beyond loopback in production.",
+    )
+    audience: str = Field(
+        default="touchstone",
+        min_length=1,
+        max_length=255,
+        description="Our identity as relying party: hashed into every binding, `aud` of every token.",
+    )
+    public_url: str | None = Field(default=None, description="URL under which clients reach the server.")
+    timeout_s: int = Field(default=30, ge=1, le=600, description="A worker silent for so long is replaced.")
+    graceful_timeout_s: int = Field(
+        default=20, ge=1, le=600, description="Time to finish requests when stopping."
+    )
+    keep_alive_s: int = Field(
+        default=15, ge=0, le=600, description="How long an idle connection stays open."
+    )
+    metrics: Literal["loopback", "open", "token"] = Field(
+        default="loopback",
+        description="Who may read /metrics: loopback peers, anyone, or holders of scope `metrics:read`.",
+    )
+
+
+class StorageSettings(Section):
+    """Where state is kept."""
+
+    data_dir: Path = Field(
+        default=Path("touchstone-data"), description="Folder of the database and key files."
+    )
+    url: str | None = Field(
+        default=None,
+        description=(
+            "Database URL, `sqlite:///path` or `postgresql+psycopg://host/name` (credentials by"
+            " PGPASSFILE); SQLite in `data_dir` otherwise."
+        ),
+    )
+
+
+class TokenSettings(Section):
+    """Attestation results."""
+
+    issuer: str = Field(
+        default="touchstone", min_length=1, max_length=255, description="`iss` of every token."
+    )
+    lifetime_s: int = Field(
+        default=300,
+        ge=10,
+        le=86_400,
+        description="Lifetime of a token, unless something it rests on expires earlier.",
+    )
+
+
+class OpaSettings(Section):
+    """The OPA server, for `engine = "opa"`."""
+
+    url: str = Field(default="http://127.0.0.1:8181", description="Base URL.")
+    token_file: Path | None = Field(default=None, description="File with the bearer token, mode 0600.")
+    ca_file: Path | None = Field(
+        default=None, description="PEM bundle that replaces the system's authorities."
+    )
+    timeout_s: float = Field(default=2.0, gt=0, le=30, description="Time limit of one call; then: denial.")
+
+
+class PolicySettings(Section):
+    """The policy engine."""
+
+    engine: Literal["regorus", "opa"] = Field(
+        default="regorus", description="In-process, or an OPA server."
+    )
+    appraisal: str = Field(
+        default="default", description="Appraisal policy used when a request names none."
+    )
+    opa: OpaSettings = Field(default_factory=OpaSettings)
+
+
+class SnpSection(Section):
+    """AMD SEV-SNP."""
+
+    enabled: bool = Field(default=True, description="Accept SEV-SNP evidence.")
+    collateral_dir: Path | None = Field(
+        default=None, description="Folder of CRLs and certificates for offline use (docs/verifier.md)."
+    )
+    require_crl: bool = Field(default=True, description="Refuse evidence when no current CRL is at hand.")
+    products: tuple[str, ...] = Field(
+        default=("Milan", "Genoa", "Turin"), description="Accepted product lines."
+    )
+    extra_anchors: tuple[Path, ...] = Field(
+        default=(),
+        description=(
+            "PEM files of further ARKs, for test firmware. Everything they sign is trusted as if AMD"
+            " had: refused in the production profile."
+        ),
+    )
+
+
+class TpmSection(Section):
+    """TPM 2.0."""
+
+    enabled: bool = Field(default=True, description="Accept TPM 2.0 evidence.")
+    ek_roots: tuple[Path, ...] = Field(
+        default=(), description="PEM files of the roots at which an EK certificate's chain must end."
+    )
+    ak_names: tuple[str, ...] = Field(
+        default=(), description="Names (hex) of attestation keys that are trusted without an EK certificate."
+    )
+    ak_spki_sha256: tuple[str, ...] = Field(
+        default=(),
+        description="SHA-256 (hex) of the SubjectPublicKeyInfo of keys trusted as attestation keys.",
+    )
+    pcr_selection: dict[str, tuple[int, ...]] = Field(
+        default={"sha256": tuple(range(16))},
+        description="Bank to the registers that a quote must cover, exactly.",
+    )
+    require_event_log: bool = Field(default=False, description="Refuse evidence without an event log.")
+    allow_unquoted_events: bool = Field(
+        default=False, description="Accept a log with events of registers that are not quoted."
+    )
+    unlogged_pcrs: tuple[int, ...] = Field(
+        default=(),
+        description="Quoted registers that software extends outside the log (IMA: 10; systemd: 11 to 13).",
+    )
+    minimum_firmware_version: int | None = Field(
+        default=None, description="Lowest TPM firmware version that is not contraindicated."
+    )
+
+
+class FetchSettings(Section):
+    """Fetching of endorsements and revocation lists."""
+
+    enabled: bool = Field(
+        default=False, description="Fetch what the collateral folder lacks; offline otherwise."
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=("kdsintf.amd.com",), description="Hosts that may be asked. Redirects are never followed."
+    )
+    timeout_s: float = Field(default=10.0, gt=0, le=60, description="Time limit of one fetch.")
+    max_bytes: int = Field(default=_MIB, ge=1024, le=64 * _MIB, description="Size limit of one fetch.")
+
+
+class LimitSettings(Section):
+    """Bounds on what a caller may ask for; checked before a body is read."""
+
+    body_bytes: int = Field(default=_MIB, ge=1024, le=64 * _MIB, description="Body of most requests.")
+    attestation_bytes: int = Field(
+        default=96 * _MIB, ge=1024, le=1024 * _MIB, description="Body of a submission, artefacts included."
+    )
+    resource_bytes: int = Field(default=_MIB, ge=1, le=16 * _MIB, description="One stored secret.")
+    outstanding_challenges: int = Field(default=100_000, ge=1, description="Unspent challenges at a time.")
+    challenge_lifetime_s: int = Field(
+        default=300, ge=10, le=300, description="Life of an unspent challenge."
+    )
+
+
+class LogSettings(Section):
+    """Structured logs, one JSON object a line, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level written."
+    )
+    requests: bool = Field(
+        default=False, description="One line per request (method, route, status, duration, request id)."
+    )
+
+
+class Settings(Section):
+    """Every setting."""
+
+    profile: Literal["production", "development"] = Field(
+        default="production",
+        description="`development` permits test anchors and says so at start and in /healthz.",
+    )
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
+    token: TokenSettings = Field(default_factory=TokenSettings)
+    policy: PolicySettings = Field(default_factory=PolicySettings)
+    snp: SnpSection = Field(default_factory=SnpSection)
+    tpm: TpmSection = Field(default_factory=TpmSection)
+    fetch: FetchSettings = Field(default_factory=FetchSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+
+    @property
+    def database_url(self) -> str:
+        """The database URL, with the default filled in."""
+        return self.storage.url or f"sqlite:///{self.storage.data_dir / 'touchstone.db'}"
+
+    @property
+    def keys_dir(self) -> Path:
+        """Folder of the key files."""
+        return self.storage.data_dir / "keys"
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        path: TOML file; ``$TOUCHSTONE_CONFIG`` otherwise; defaults alone where neither is given.
+        environ: the environment; the process's own otherwise.
+
+    Raises:
+        NotFound: the named file does not exist.
+        InvalidSetting: not TOML, an unknown key, an unusable value, or one the profile refuses.
+    """
+    environ = os.environ if environ is None else environ
+    if path is None and environ.get(CONFIG_VARIABLE):
+        path = Path(environ[CONFIG_VARIABLE])
+    values = _from_file(path) if path is not None else {}
+    _merge(values, _from_environment(environ))
+    return build(values)
+
+
+def build(values: Mapping[str, Any]) -> Settings:
+    """Validate nested values and hold them against the profile.
+
+    Raises:
+        InvalidSetting: as ``load``.
+    """
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise InvalidSetting(_describe(error)) from error
+    profile.enforce(settings)
+    return settings
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    data = read_limited(path, what="configuration", max_bytes=_MAX_CONFIG_BYTES)
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidSetting(f"{path} is not TOML: {error}") from error
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """``TOUCHSTONE_PROFILE`` and every ``TOUCHSTONE_<SECTION>__<KEY>``, as nested values.
+
+    Every variable of that shape is taken, so that validation refuses a misspelt section too. Others
+    (``TOUCHSTONE_CONFIG``, those of the command line) are none of ours.
+    """
+    values: dict[str, Any] = {}
+    for variable, text in sorted(environ.items()):
+        if not variable.startswith(ENV_PREFIX):
+            continue
+        path = variable.removeprefix(ENV_PREFIX).lower().split(ENV_DELIMITER)
+        if len(path) > 1 or path == ["profile"]:
+            _put(values, path, _value(variable, text))
+    return values
+
+
+def _describe(error: ValidationError) -> str:
+    faults = [
+        f"[{'.'.join(str(part) for part in fault['loc'])}] {fault['msg']}"
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return "; ".join(faults)
+
+
+def _value(variable: str, text: str) -> Any:
+    """Lists and objects are JSON; anything else is text that the model converts."""
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidSetting(f"{variable} is not JSON") from error
+
+
+def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
+    for name in path[:-1]:
+        inner = values.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise InvalidSetting(
+                f"{ENV_PREFIX}{ENV_DELIMITER.join(path).upper()} contradicts another variable"
+            )
+        values = inner
+    values[path[-1]] = value
+
+
+def _merge(base: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    for name, value in overrides.items():
+        present = base.get(name)
+        if isinstance(present, dict) and isinstance(value, dict):
+            _merge(present, value)
+        else:
+            base[name] = value

@@ -1,0 +1,24 @@
+"""Tables of the service room: the tokens that admin calls are made with.
+
+Of a token only the SHA-256 of its secret part is kept. The secret is 256 random bits, so that a plain
+hash is as good as a slow one: there is no dictionary to try.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, String, Table
+
+from storage.metadata import METADATA
+
+admin_token = Table(
+    "admin_token",
+    METADATA,
+    Column("id", String(32), primary_key=True),  # public part of the token, hex
+    Column("secret_hash", String(64), nullable=False),  # SHA-256 of the secret part, hex
+    Column("label", String(128), nullable=False),  # who or what holds it
+    Column("roles", String(256), nullable=False),  # role names, separated by single spaces
+    Column("created_at", BigInteger, nullable=False),  # microseconds since the epoch
+    Column("created_by", String(128), nullable=False),
+    Column("expires_at", BigInteger),  # microseconds since the epoch; null: does not expire
+    Column("revoked_at", BigInteger),  # microseconds since the epoch; null: not revoked
+)

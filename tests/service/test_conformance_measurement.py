@@ -1,0 +1,92 @@
+"""The derivation runner on the published cases, and on cases that it must not agree with."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from common.errors import Malformed
+from service.conformance.measurement import run_case
+from service.conformance.runner import cases_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _cases(manifest: Path, kind: str) -> list[dict[str, Any]]:
+    return [case for case in cases_of(manifest) if kind in (case.get("type"), case.get("tee"))]
+
+
+@pytest.fixture
+def provenance(vectors: Path) -> Path:
+    return vectors / "provenance" / "manifest.json"
+
+
+@pytest.fixture
+def evidence(vectors: Path) -> Path:
+    return vectors / "evidence" / "manifest.json"
+
+
+def test_every_published_launch_digest_is_measured(provenance: Path) -> None:
+    outcomes = [run_case(case, provenance.parent) for case in _cases(provenance, "derive-snp")]
+    assert [outcome.detail for outcome in outcomes if not outcome.agree] == []
+    assert len(outcomes) == 65
+
+
+def test_snp_measurements_of_the_evidence_manifest_agree_or_are_unsupported(evidence: Path) -> None:
+    outcomes = {case["id"]: run_case(case, evidence.parent) for case in _cases(evidence, "measure")}
+    assert outcomes["measure/snp-dstack"].agree
+    assert outcomes["measure/snp-ovmfx64-nokernel"].detail == "18 measured, all equal"
+    # The distribution's firmware may be absent or of another version; never a wrong measurement.
+    assert outcomes["measure/snp-debian-ovmf"].got in ("pass", "unsupported")
+    assert outcomes["measure/sgx-sigstruct-oasis"].got == "unsupported"
+    assert outcomes["measure/sgx-sigstruct-oasis"].agree is None
+
+
+def test_other_measurements_are_unsupported(provenance: Path) -> None:
+    outcomes = [run_case(case, provenance.parent) for case in _cases(provenance, "derive-tdx-mrtd")]
+    assert {outcome.got for outcome in outcomes} == {"unsupported"}
+    assert {outcome.agree for outcome in outcomes} == {None}
+
+
+def test_a_wrong_expectation_is_a_disagreement(provenance: Path) -> None:
+    case = copy.deepcopy(_cases(provenance, "derive-snp")[0])
+    case["expect"] = "00" * 48
+    outcome = run_case(case, provenance.parent)
+    assert (outcome.got, outcome.agree) == ("fail", False)
+    assert "measured" in outcome.detail
+
+
+def test_a_case_that_is_refused_names_the_error_and_does_not_agree(provenance: Path) -> None:
+    case = copy.deepcopy(_cases(provenance, "derive-snp")[0])
+    case["params"]["vcpu_type"] = "EPYC-Venice"
+    outcome = run_case(case, provenance.parent)
+    assert (outcome.got, outcome.code, outcome.agree) == ("fail", "derivation.launch", False)
+
+
+def test_a_case_that_expects_no_measurement_is_unusable_not_agreed_with(evidence: Path) -> None:
+    for case in _cases(evidence, "measure"):
+        changed = copy.deepcopy(case)
+        if "digests" in changed["expect"]["claims"]:
+            changed["expect"]["claims"]["digests"] = []
+            with pytest.raises(Malformed):
+                run_case(changed, evidence.parent)
+
+
+@pytest.mark.parametrize("member", ["params", "expect"])
+def test_a_case_that_lacks_a_member_is_unusable(provenance: Path, member: str) -> None:
+    case = copy.deepcopy(_cases(provenance, "derive-snp")[0])
+    del case[member]
+    with pytest.raises(Malformed):
+        run_case(case, provenance.parent)
+
+
+def test_firmware_outside_the_distributions_folders_is_not_opened(evidence: Path, tmp_path: Path) -> None:
+    (case,) = [c for c in _cases(evidence, "measure") if c["id"] == "measure/snp-debian-ovmf"]
+    (tmp_path / "input.json").write_text(
+        '{"path":"/etc/hostname","sha256":"00","vcpus":1,"vcpu_type":"EPYC-v4","guest_features":1}'
+    )
+    changed = case | {"files": {"input": "input.json"}}
+    assert run_case(changed, tmp_path).got == "unsupported"

@@ -1,0 +1,180 @@
+"""The TPM 2.0 verifier: a quote by a trusted attestation key, over our nonce and exactly our registers.
+
+Order: parse the key; trust it; signature over the bytes received; structure; binding; registers; event
+log; platform; claims. Any failure up to the event log raises; only the firmware floor is a policy
+expectation, with the engine floor ``hardware`` 96.
+
+Floors: evidence without an expectation (``Unbound``) never affirms ``instance-identity``; init-data that
+the TPM does not bind bounds ``configuration`` at 36. An attestation key that nobody vouches for is an
+error, not a low claim: there is nothing in such a quote to appraise.
+
+Init-data is bound when SHA-256 register 8 is quoted and holds one extension with its digest (CoCo's
+convention for TPMs); otherwise it is reported as unsupported and stays out of the claims.
+
+Not done: see docs/verifier-tpm.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+from common.checks import Checks
+from common.encoding import b64url_decode
+from common.errors import Malformed, TooLarge
+from verifier.binding import expected_report_data
+from verifier.model import ReportDataBinding, SessionBinding, Unbound, VerifiedEvidence
+from verifier.tpm.checks import (
+    AttestationKeyTrust,
+    PcrValues,
+    assess_platform,
+    parse_pcr_values,
+    replay_event_log,
+    require_extra_data,
+    require_pcrs,
+    trust_attestation_key,
+    verify_quote,
+)
+from verifier.tpm.claims import tpm_claims
+from verifier.tpm.eventlog import MAX_LOG_BYTES
+from verifier.tpm.public import parse_public
+from wire.evidence import TpmEvidence
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from verifier.model import Expectation, InitDataClaim
+    from verifier.tpm.settings import TpmSettings
+    from wire.evidence import Evidence
+
+BINDING_SIZE: Final = 32  # SHA-256: every TPM 2.0 takes 32 bytes of qualifying data
+_INIT_DATA_PCR: Final = 8
+_BASE64_GROUP: Final = 3  # bytes in four characters
+# AR4SI (draft-ietf-rats-ar4si) values used as floors.
+_UNRECOGNISED_INSTANCE: Final = 97
+_UNSAFE_HARDWARE: Final = 96
+_CONFIGURATION_UNAVAILABLE: Final = 36
+
+
+class TpmVerifier:
+    """Verifies TPM 2.0 evidence (``verifier.model.TeeVerifier``).
+
+    Args:
+        settings: whom to trust and what to demand.
+    """
+
+    def __init__(self, settings: TpmSettings) -> None:
+        """Keep the settings."""
+        self._settings = settings
+
+    @property
+    def tee(self) -> str:
+        """``tpm``."""
+        return "tpm"
+
+    def verify(
+        self,
+        evidence: Evidence,
+        expected: Expectation,
+        init_data: InitDataClaim | None,
+        now: datetime,
+    ) -> VerifiedEvidence:
+        """Verify evidence at ``now``.
+
+        Raises:
+            InputError: the document, the quote or the log cannot be parsed.
+            EvidenceError: not authentic, not bound as expected, registers or log disagree.
+            EndorsementError: the EK certificate, its chain or its dates do not hold.
+        """
+        if not isinstance(evidence, TpmEvidence):
+            raise Malformed("this verifier takes TPM evidence")
+        checks = Checks()
+        wanted = expected_report_data(expected, init_data, BINDING_SIZE)
+        public = parse_public(b64url_decode(evidence.ak_public, what="ak_public"))
+        trust = trust_attestation_key(public, evidence, expected, self._settings, now=now, checks=checks)
+        quote_bytes = b64url_decode(evidence.quote, what="quote")
+        signature_bytes = b64url_decode(evidence.signature, what="signature")
+        quote, signature = verify_quote(public, quote_bytes, signature_bytes, checks)
+        require_extra_data(quote, wanted, checks)
+        values = parse_pcr_values(evidence.pcrs)
+        require_pcrs(
+            quote,
+            signature,
+            values,
+            self._selection(expected),
+            allow_sha1=self._settings.allow_sha1_banks,
+            checks=checks,
+        )
+        event_log = replay_event_log(_event_log(evidence), values, self._settings, checks)
+        floors = {} if not isinstance(expected, Unbound) else {"instance-identity": _UNRECOGNISED_INSTANCE}
+        if not assess_platform(quote, self._settings, checks):
+            floors["hardware"] = _UNSAFE_HARDWARE
+        claims: dict[str, Any] = {
+            "tpm": tpm_claims(quote, public, trust, values, event_log),
+            "report_data": quote.extra_data.hex(),
+        }
+        bound_init_data = _bind_init_data(init_data, values, claims, floors, checks)
+        return VerifiedEvidence(
+            tee=self.tee,
+            evidence_digest=hashlib.sha256(quote_bytes).hexdigest(),
+            claims=claims,
+            comparable=("tpm",),
+            checks=checks.records,
+            floors=floors,
+            bound=_bound(expected),
+            init_data=bound_init_data,
+            endorsements=() if trust.ek is None else trust.ek.certificates,
+            not_after=_not_after(trust),
+            identity=trust.identity,
+            tee_pubkey=expected.tee_pubkey if isinstance(expected, SessionBinding) else None,
+        )
+
+    def _selection(self, expected: Expectation) -> Mapping[str, tuple[int, ...]] | None:
+        if isinstance(expected, Unbound):
+            return None
+        if isinstance(expected, SessionBinding) and expected.pcr_selection is not None:
+            return expected.pcr_selection
+        return self._settings.pcr_selection
+
+
+def _event_log(evidence: TpmEvidence) -> bytes | None:
+    if evidence.event_log is None:
+        return None
+    if len(evidence.event_log) // 4 * _BASE64_GROUP > MAX_LOG_BYTES:
+        raise TooLarge(f"event log of more than {MAX_LOG_BYTES} bytes")
+    return b64url_decode(evidence.event_log, what="event_log")
+
+
+def _bind_init_data(
+    init_data: InitDataClaim | None,
+    values: PcrValues,
+    claims: dict[str, Any],
+    floors: dict[str, int],
+    checks: Checks,
+) -> str:
+    if init_data is None:
+        return "absent"
+    register = values.get("sha256", {}).get(_INIT_DATA_PCR)
+    extended = hashlib.sha256(bytes(32) + init_data.digest).digest()
+    if register == extended and len(init_data.digest) == hashlib.sha256().digest_size:
+        claims["init_data"] = init_data.digest.hex()
+        return "bound"
+    checks.warn(
+        "tpm.init_data",
+        observed=None if register is None else register.hex(),
+        source="CoCo: init-data of TPM guests is extended into register 8 of the SHA-256 bank",
+        note="the TPM does not bind the init-data: it is not part of the claims",
+    )
+    floors["configuration"] = _CONFIGURATION_UNAVAILABLE
+    return "unsupported"
+
+
+def _bound(expected: Expectation) -> str:
+    if isinstance(expected, SessionBinding):
+        return "session"
+    return "report-data" if isinstance(expected, ReportDataBinding) else "unbound"
+
+
+def _not_after(trust: AttestationKeyTrust) -> datetime | None:
+    return None if trust.ek is None else trust.ek.not_after

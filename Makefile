@@ -1,5 +1,6 @@
 # Touchstone: `make demo` and `make test` set up all they need. See README.md.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# A Python of 3.11 or newer; empty: scripts/setup looks for one.
+PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 OPA_VERSION := v1.22.2
@@ -10,12 +11,8 @@ GUEST_VENV := .venv-guest
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/.stamp: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed"; exit 1; }
-	@echo "setting up $(VENV) (hash-checked packages)"
-	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+$(VENV)/.stamp: requirements.lock pyproject.toml scripts/setup
+	@scripts/setup $(VENV) $(PYTHON)
 	@touch $@
 
 setup: $(VENV)/.stamp ## virtual environment with locked packages; puts touchstone at .venv/bin

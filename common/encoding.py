@@ -14,6 +14,8 @@ from common.errors import InvalidIdentifier, Malformed
 _B64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
 _HEX = re.compile(r"(?:[0-9a-f]{2})*\Z")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
+_RESOURCE_SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}\Z")
+_RESOURCE_SEGMENTS = 3
 
 
 def b64url_encode(data: bytes) -> str:
@@ -80,4 +82,21 @@ def identifier(text: str, *, what: str = "identifier") -> str:
     """
     if not _IDENTIFIER.match(text) or ".." in text:
         raise InvalidIdentifier(f"{what} is not an identifier")
+    return text
+
+
+def resource_path(text: str) -> str:
+    """Return ``text`` if it is ``repository/type/tag``, as CoCo's resource plugin spells it.
+
+    Three segments of ``[A-Za-z0-9_-][A-Za-z0-9_.-]*``, ASCII only. Stricter than CoCo: a segment has at
+    most 128 characters and no ``..``.
+
+    Raises:
+        InvalidIdentifier: otherwise; nothing is decoded or normalised first.
+    """
+    segments = text.split("/")
+    if len(segments) != _RESOURCE_SEGMENTS or ".." in text:
+        raise InvalidIdentifier("a resource id is repository/type/tag")
+    if not all(_RESOURCE_SEGMENT.match(segment) for segment in segments):
+        raise InvalidIdentifier("a segment of the resource id is not an identifier")
     return text

@@ -203,6 +203,20 @@ class FetchForbidden(ConfigurationError):
     advice = "Add the host to [fetch] allowed_hosts if it is meant; URLs in evidence are never fetched."
 
 
+class DatabaseUnavailable(UnavailableError):
+    """The database does not answer, is locked for too long, full or damaged; nothing was committed."""
+
+    code = "unavailable.database"
+    advice = "Retry; if it lasts, check the database server, or the data directory's disk and rights."
+
+
+class SchemaMismatch(ConfigurationError):
+    """The database's schema is not the one this version works with."""
+
+    code = "configuration.schema"
+    advice = "Start `touchstone serve` once to migrate; never run an older version on a newer schema."
+
+
 class InvalidSetting(ConfigurationError):
     """A configuration value is not usable."""
 

@@ -8,12 +8,12 @@ so far goes with it.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from common.checks import Checks
-from provenance import github, predicates, source
+from provenance import github, predicates, source, trust_rego
 from provenance.errors import (
     BuilderUntrusted,
     PredicateUnexpected,
@@ -74,7 +74,7 @@ def admit(
     if facts is not None:
         _require_parameters(facts, document, checks)
     if rego is not None:
-        _require_rego(rego, _rego_input(authentic, trusted, facts, origin, now), checks)
+        trust_rego.require(rego, trust_rego.input_document(authentic, trusted, facts, origin, now), checks)
     return AdmittedStatement(
         authentic=authentic,
         trust_policy=trust.digest,
@@ -247,67 +247,4 @@ def _require_parameters(facts: BuildFacts, document: TrustDocument, checks: Chec
         observed=surprising,
         source=f"{_POLICY}, dispatch_inputs",
         note="" if not surprising else "a person gave this build inputs that the policy does not expect",
-    )
-
-
-def _rego_input(
-    authentic: AuthenticStatement,
-    trusted: Sequence[tuple[Signer, TrustedSigner]],
-    facts: BuildFacts | None,
-    origin: Origin,
-    now: datetime,
-) -> bytes:
-    """The document that a policy of kind ``trust`` sees; docs/trust-policy.md describes it."""
-    statement = authentic.statement
-    age = None if authentic.log_time is None else int((now - authentic.log_time).total_seconds())
-    value: dict[str, Any] = {
-        "attestation": authentic.attestation,
-        "statement": {
-            "type": statement.type,
-            "predicate_type": statement.predicate_type,
-            "subjects": [{"name": item.name, "digest": item.digest} for item in statement.subjects],
-            "predicate": statement.predicate,
-        },
-        "signers": [
-            {
-                "name": item.name,
-                "kind": signer.kind,
-                "root": signer.root,
-                "identity": signer.identity,
-                "issuer": signer.issuer,
-                "claims": signer.claims,
-            }
-            for signer, item in trusted
-        ],
-        "build": None if facts is None else msgspec.to_builtins(facts),
-        "origin": {
-            "builder": origin.builder,
-            "source_uri": origin.source_uri,
-            "source_ref": origin.source_ref,
-            "source_revision": origin.source_revision,
-            "branch": origin.branch,
-            "proven": origin.proven,
-        },
-        "log": {
-            "index": authentic.log_index,
-            "time": None if authentic.log_time is None else authentic.log_time.isoformat(),
-            "age_seconds": age,
-        },
-        "now": now.isoformat(),
-    }
-    return msgspec.json.encode(value)
-
-
-def _require_rego(rego: CompiledPolicy, document: bytes, checks: Checks) -> None:
-    result = rego.evaluate(document)
-    deny = result.get("data.trust.deny", [])
-    reasons = sorted(str(item) for item in deny) if isinstance(deny, (list, set, frozenset)) else ["?"]
-    checks.require(
-        "trust.rego",
-        result.get("data.trust.allow") is True and not reasons,
-        TrustRefused,
-        expected="allow, and nothing in deny",
-        observed=reasons or "allow is not true",
-        source=f"{_POLICY}, rego {rego.source.digest}",
-        note="; ".join(reasons) if reasons else "",
     )

@@ -23,7 +23,7 @@ from cryptography import x509
 
 from common.encoding import b64_decode
 from common.errors import InputError
-from provenance import dsse
+from provenance import bundle_schema, dsse
 from provenance.errors import EnvelopeMalformed, LogEntryInvalid, StatementIncomplete, StatementUnsigned
 
 V01: Final = "application/vnd.dev.sigstore.bundle+json;version=0.1"
@@ -107,90 +107,6 @@ class Bundle(msgspec.Struct, frozen=True):
         return self.message.signature
 
 
-class _Wire(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    pass
-
-
-class _Raw(_Wire):
-    raw_bytes: str
-
-
-class _Chain(_Wire):
-    certificates: tuple[_Raw, ...]
-
-
-class _Hint(_Wire):
-    hint: str = ""
-
-
-class _KeyId(_Wire):
-    key_id: str
-
-
-class _KindVersion(_Wire):
-    kind: str
-    version: str
-
-
-class _Promise(_Wire):
-    signed_entry_timestamp: str
-
-
-class _Checkpoint(_Wire):
-    envelope: str
-
-
-class _Proof(_Wire):
-    log_index: str
-    root_hash: str
-    tree_size: str
-    hashes: tuple[str, ...] = ()
-    checkpoint: _Checkpoint | None = None
-
-
-class _Entry(_Wire):
-    log_index: str
-    log_id: _KeyId
-    kind_version: _KindVersion
-    canonicalized_body: str
-    integrated_time: str | None = None
-    inclusion_promise: _Promise | None = None
-    inclusion_proof: _Proof | None = None
-
-
-class _Timestamp(_Wire):
-    signed_timestamp: str
-
-
-class _Timestamps(_Wire):
-    rfc3161_timestamps: tuple[_Timestamp, ...] = msgspec.field(name="rfc3161Timestamps", default=())
-
-
-class _Material(_Wire):
-    certificate: _Raw | None = None
-    x509_certificate_chain: _Chain | None = msgspec.field(name="x509CertificateChain", default=None)
-    public_key: _Hint | None = None
-    tlog_entries: tuple[dict[str, Any], ...] = ()
-    timestamp_verification_data: _Timestamps | None = None
-
-
-class _Digest(_Wire):
-    algorithm: str
-    digest: str
-
-
-class _Message(_Wire):
-    signature: str
-    message_digest: _Digest | None = None
-
-
-class _Bundle(_Wire):
-    media_type: str
-    verification_material: _Material
-    message_signature: _Message | None = None
-    dsse_envelope: dict[str, Any] | None = None
-
-
 def is_bundle(document: dict[str, Any]) -> bool:
     """Whether a JSON object means to be a bundle (rather than a bare DSSE envelope)."""
     return "mediaType" in document or "verificationMaterial" in document
@@ -209,7 +125,7 @@ def parse(document: dict[str, Any], *, legacy: bool = False) -> Bundle:
         StatementUnsigned: no signature.
         LogEntryInvalid: neither the proof nor the promise that this version needs; more than one entry.
     """
-    raw = _convert(document, _Bundle)
+    raw = _convert(document, bundle_schema.BundleDocument)
     if raw.media_type not in _VERSIONS:
         raise EnvelopeMalformed("mediaType is not a bundle of version 0.1, 0.2 or 0.3")
     material = raw.verification_material
@@ -227,7 +143,7 @@ def parse(document: dict[str, Any], *, legacy: bool = False) -> Bundle:
 
 
 def _signer(
-    media_type: str, material: _Material, *, legacy: bool
+    media_type: str, material: bundle_schema.MaterialDocument, *, legacy: bool
 ) -> tuple[x509.Certificate | None, str | None]:
     given = (material.certificate, material.x509_certificate_chain, material.public_key)
     if sum(item is not None for item in given) != 1:
@@ -245,7 +161,7 @@ def _signer(
     return _certificate(material.certificate), None
 
 
-def _leaf_of(chain: _Chain, *, root_allowed: bool) -> x509.Certificate:
+def _leaf_of(chain: bundle_schema.ChainDocument, *, root_allowed: bool) -> x509.Certificate:
     if not 1 <= len(chain.certificates) <= _MAX_CHAIN:
         raise EnvelopeMalformed("the bundle's certificate chain is empty or too long")
     leaf, *others = (_certificate(item) for item in chain.certificates)
@@ -254,20 +170,20 @@ def _leaf_of(chain: _Chain, *, root_allowed: bool) -> x509.Certificate:
     return leaf
 
 
-def _certificate(raw: _Raw) -> x509.Certificate:
+def _certificate(raw: bundle_schema.RawDocument) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(_bytes(raw.raw_bytes, "certificate"))
     except ValueError as error:
         raise EnvelopeMalformed("the bundle's certificate cannot be read") from error
 
 
-def _entry(media_type: str, material: _Material) -> LogEntry:
+def _entry(media_type: str, material: bundle_schema.MaterialDocument) -> LogEntry:
     if not material.tlog_entries:
         raise StatementIncomplete("the bundle has no transparency-log entry")
     if len(material.tlog_entries) != 1:
         raise LogEntryInvalid("the bundle has more than one transparency-log entry")
     document = material.tlog_entries[0]
-    raw = _convert(document, _Entry)
+    raw = _convert(document, bundle_schema.EntryDocument)
     proof = raw.inclusion_proof
     has_proof = proof is not None and proof.checkpoint is not None
     promise = raw.inclusion_promise
@@ -288,7 +204,7 @@ def _entry(media_type: str, material: _Material) -> LogEntry:
     )
 
 
-def _timestamps(material: _Material) -> tuple[bytes, ...]:
+def _timestamps(material: bundle_schema.MaterialDocument) -> tuple[bytes, ...]:
     data = material.timestamp_verification_data
     if data is None:
         return ()
@@ -298,7 +214,7 @@ def _timestamps(material: _Material) -> tuple[bytes, ...]:
     return timestamps
 
 
-def _content(raw: _Bundle) -> tuple[dsse.DsseEnvelope | None, MessageSignature | None]:
+def _content(raw: bundle_schema.BundleDocument) -> tuple[dsse.DsseEnvelope | None, MessageSignature | None]:
     if raw.dsse_envelope is not None and raw.message_signature is None:
         envelope = dsse.parse(raw.dsse_envelope)
         if len(envelope.signatures) != 1:
@@ -309,7 +225,7 @@ def _content(raw: _Bundle) -> tuple[dsse.DsseEnvelope | None, MessageSignature |
     raise EnvelopeMalformed("a bundle has either a DSSE envelope or a message signature")
 
 
-def _message(raw: _Message) -> MessageSignature:
+def _message(raw: bundle_schema.MessageDocument) -> MessageSignature:
     signature = _bytes(raw.signature, "signature")
     if not signature:
         raise StatementUnsigned("the message signature is empty")

@@ -106,14 +106,12 @@ def bind(
     proven = _proven_source(signer)
     if facts is not None:
         _require_source(facts, signer, proven, checks)
-    return msgspec.structs.replace(
-        proven,
-        builder=None if facts is None else facts.builder,
-        source_uri=proven.source_uri or (facts and facts.source_uri),
-        source_ref=proven.source_ref or (facts and facts.source_ref),
-        source_revision=proven.source_revision or (facts and facts.source_revision),
-        branch=_branch(facts, proven),
-    )
+    builder = None if facts is None else facts.builder
+    branch = _branch(facts, proven)
+    if proven.proven:
+        # What such a certificate leaves out stays unknown: the job's own word does not fill it in.
+        return msgspec.structs.replace(proven, builder=builder, branch=branch)
+    return _claimed(facts)
 
 
 def _claimed(facts: BuildFacts | None) -> Origin:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from provenance import source
+from provenance import slsa_schema, source
 from provenance.errors import PredicateUnexpected
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ _GIT_DIGESTS: Final = ("gitCommit", "sha1")  # digest_set.md; v0.2 builders wrot
 _BRANCH_PREFIX: Final = "refs/heads/"
 
 
-class BuildFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+class BuildFacts(msgspec.Struct, frozen=True):
     """What a provenance predicate states, in one form for both versions.
 
     Attributes:
@@ -89,67 +89,6 @@ class BuildFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     invocation: str | None = None
 
 
-class _Wire(msgspec.Struct, rename="camel"):
-    pass
-
-
-class _Resource(_Wire):
-    uri: str | None = None
-    digest: dict[str, str] = {}
-
-
-class _BuildDefinition(_Wire):
-    build_type: str
-    external_parameters: dict[str, Any]
-    internal_parameters: dict[str, Any] | None = None
-    resolved_dependencies: tuple[_Resource, ...] | None = None
-
-
-class _Builder(_Wire):
-    id: str
-
-
-class _MetadataV1(_Wire):
-    # ``invocationID`` is the specification's JSON sample of early v1; builders write either.
-    invocation_id: str | None = None
-    invocation_id_old: str | None = msgspec.field(name="invocationID", default=None)
-
-
-class _RunDetails(_Wire):
-    builder: _Builder
-    metadata: _MetadataV1 | None = None
-
-
-class _ProvenanceV1(_Wire):
-    build_definition: _BuildDefinition
-    run_details: _RunDetails
-
-
-class _ConfigSource(_Wire):
-    uri: str | None = None
-    digest: dict[str, str] = {}
-    entry_point: str | None = None
-
-
-class _Invocation(_Wire):
-    config_source: _ConfigSource = msgspec.field(default_factory=_ConfigSource)
-    parameters: dict[str, Any] | None = None
-    environment: dict[str, Any] | None = None
-
-
-class _MetadataV02(_Wire):
-    build_invocation_id: str | None = msgspec.field(name="buildInvocationID", default=None)
-    build_invocation_id_camel: str | None = msgspec.field(name="buildInvocationId", default=None)
-
-
-class _ProvenanceV02(_Wire):
-    builder: _Builder
-    build_type: str
-    invocation: _Invocation = msgspec.field(default_factory=_Invocation)
-    metadata: _MetadataV02 | None = None
-    materials: tuple[_Resource, ...] | None = None
-
-
 def facts_of(statement: Statement) -> BuildFacts | None:
     """The build facts of a SLSA provenance statement; None for another predicate type.
 
@@ -159,15 +98,15 @@ def facts_of(statement: Statement) -> BuildFacts | None:
     """
     try:
         if statement.predicate_type == SLSA_V1:
-            return _facts_v1(msgspec.convert(statement.predicate, _ProvenanceV1))
+            return _facts_v1(msgspec.convert(statement.predicate, slsa_schema.ProvenanceV1))
         if statement.predicate_type == SLSA_V02:
-            return _facts_v02(msgspec.convert(statement.predicate, _ProvenanceV02))
+            return _facts_v02(msgspec.convert(statement.predicate, slsa_schema.ProvenanceV02))
     except msgspec.ValidationError as error:
         raise PredicateUnexpected(f"the provenance predicate is malformed: {str(error)[:200]}") from error
     return None
 
 
-def _facts_v1(predicate: _ProvenanceV1) -> BuildFacts:
+def _facts_v1(predicate: slsa_schema.ProvenanceV1) -> BuildFacts:
     definition, run = predicate.build_definition, predicate.run_details
     parameters = definition.external_parameters
     internal = definition.internal_parameters or {}
@@ -213,7 +152,7 @@ def _stated_source(build_type: str, parameters: Mapping[str, Any]) -> _Stated:
             entry_point=_text(workflow["path"], "path"),
         )
     if build_type in CONTAINER_BUILD_TYPES:
-        resource = msgspec.convert(parameters.get("source"), _Resource)
+        resource = msgspec.convert(parameters.get("source"), slsa_schema.Resource)
         located = source.split(_text(resource.uri, "source.uri"))
         return _Stated(
             uri=located.uri,
@@ -225,7 +164,7 @@ def _stated_source(build_type: str, parameters: Mapping[str, Any]) -> _Stated:
 
 
 def _located_source(
-    stated: _Stated, internal: Mapping[str, Any], dependencies: Iterable[_Resource]
+    stated: _Stated, internal: Mapping[str, Any], dependencies: Iterable[slsa_schema.Resource]
 ) -> source.SourceRef | _Stated:
     if stated.uri is not None:
         return stated
@@ -238,7 +177,7 @@ def _located_source(
     return source.SourceRef(uri=found.uri, ref=found.ref or recorded)
 
 
-def _facts_v02(predicate: _ProvenanceV02) -> BuildFacts:
+def _facts_v02(predicate: slsa_schema.ProvenanceV02) -> BuildFacts:
     invocation = predicate.invocation
     config = invocation.config_source
     located = source.split(config.uri) if config.uri else source.SourceRef(uri="", ref=None)
@@ -307,7 +246,9 @@ def _workflow_path(internal: Mapping[str, Any]) -> str | None:
     return parts[2] if len(parts) == 3 else None  # noqa: PLR2004 (owner, name, path)
 
 
-def _revision(uri: str | None, stated: Mapping[str, str], dependencies: Iterable[_Resource]) -> str | None:
+def _revision(
+    uri: str | None, stated: Mapping[str, str], dependencies: Iterable[slsa_schema.Resource]
+) -> str | None:
     if uri is None:
         return None
     found = {

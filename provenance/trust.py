@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from common import strict_json
-from common.errors import InputError
+from common.errors import InputError, NotFound, TooLarge
 from common.files import read_limited
 from provenance import keys, source, trust_root
 from provenance.errors import SourceUntrusted, TrustPolicyInvalid
@@ -26,7 +26,6 @@ from provenance.trust_model import (
     DEFAULT_BUILDER_REF,
     VERSION,
     KeyRoot,
-    PublicGoodRoot,
     SigstoreRootDocument,
     TrustDocument,
     TrustedBuilder,
@@ -103,9 +102,11 @@ def load_file(path: Path) -> TrustPolicy:
         raise TrustPolicyInvalid(f"{path.name} is not readable: {error}") from error
     if not isinstance(value, dict):
         raise TrustPolicyInvalid(f"{path.name} is not a table")
-    _inline(value, path.parent)
     try:
+        _inline(value, path.parent)
         return _from_value(value)
+    except (NotFound, TooLarge):
+        raise
     except InputError as error:
         raise TrustPolicyInvalid(error.message) from error
 
@@ -226,7 +227,7 @@ def _require_unique(what: str, names: Iterable[str]) -> None:
 def _inline(value: dict[str, Any], folder: Path) -> None:
     rego = value.pop("rego_file", None)
     if rego is not None:
-        value["rego"] = _read(folder, rego, "rego").decode("utf-8", "strict")
+        value["rego"] = _text(_read(folder, rego, "rego"), "rego")
     roots = value.get("roots")
     for root in roots if isinstance(roots, list) else ():
         if not isinstance(root, dict):
@@ -236,7 +237,7 @@ def _inline(value: dict[str, Any], folder: Path) -> None:
             data = _read(folder, named["trusted_root_file"], "trusted root")
             root["trusted_root"] = strict_json.loads(data, what="trusted root")
         if "key_file" in named:
-            root["key"] = _read(folder, named["key_file"], "key").decode("ascii", "replace")
+            root["key"] = _text(_read(folder, named["key_file"], "key"), "key")
 
 
 def _read(folder: Path, name: object, what: str) -> bytes:
@@ -245,4 +246,11 @@ def _read(folder: Path, name: object, what: str) -> bytes:
     return read_limited(folder / name, what=what, max_bytes=trust_root.MAX_ROOT_BYTES)
 
 
-__all__ = ["PublicGoodRoot", "TrustPolicy", "key_window", "load_file", "parse"]
+def _text(data: bytes, what: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TrustPolicyInvalid(f"the file of a {what} is not UTF-8") from error
+
+
+__all__ = ["TrustPolicy", "key_window", "load_file", "parse"]

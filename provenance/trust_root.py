@@ -15,7 +15,7 @@ sigstore_common.proto (TimeRange: both ends included; PublicKey).
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import datetime  # noqa: TC003 (msgspec resolves it at run time)
 from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +26,7 @@ from cryptography import x509
 from common import strict_json
 from common.encoding import b64_decode
 from common.errors import InputError
+from provenance import instants
 from provenance.errors import TrustPolicyInvalid
 
 if TYPE_CHECKING:
@@ -251,13 +252,10 @@ def _window(value: _Range | None) -> Window:
 def _moment(text: str | None, what: str) -> datetime | None:
     if text is None:
         return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise TrustPolicyInvalid(f"{what}: a time is not RFC 3339") from error
-    if moment.tzinfo is None:
-        raise TrustPolicyInvalid(f"{what}: a time has no offset")
-    return moment.astimezone(UTC)
+    moment = instants.rfc3339(text)
+    if moment is None:
+        raise TrustPolicyInvalid(f"{what}: a time is not RFC 3339")
+    return moment
 
 
 def _bytes(text: str) -> bytes:

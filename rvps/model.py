@@ -25,6 +25,9 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
         rule: derivation rule and version, e.g. ``snp-launch-digest/1``.
         inputs: artefact name to digest, and the launch shape.
         submitted_by: the caller that submitted it.
+        submitted_at: when, RFC 3339; absent where there is no store.
+        root: trust root that vouches for the signer, by its name in the trust policy.
+        co_signers: identities of further verified signers.
     """
 
     attestation: str
@@ -40,6 +43,9 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     log_index: int | None = None
     log_time: str | None = None
     inputs: dict[str, Any] = {}
+    submitted_at: str | None = None
+    root: str | None = None
+    co_signers: tuple[str, ...] = ()
 
 
 class ReferenceValue(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -73,7 +79,7 @@ class Selection(msgspec.Struct, frozen=True):
 
     Attributes:
         snapshot: id of the store's state (``<epoch>-<16 hex of its change chain>``).
-        values: at most ``SMALL_NAME`` per name, or those equal to an observed value.
+        values: at most ``SMALL_NAME`` per name, or those equal to an observed value (``rvps.lookup``).
     """
 
     snapshot: str
@@ -87,7 +93,8 @@ class ReferenceLookup(Protocol):
         """Values of ``names`` that are live and valid at ``now``.
 
         Of a name with more than ``SMALL_NAME`` live values only those whose canonical text is in
-        ``observed`` are returned (an index look-up).
+        ``observed`` are returned (an index look-up), of each at most ``MAX_LINEAGES`` rows, those
+        that are valid longest.
 
         Args:
             names: reference names that the policy mentions.

@@ -7,26 +7,23 @@ paths, sessions. HTTP errors that Flask raises before a route runs become proble
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
-import msgspec
 from flask import Blueprint, Flask
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from common import errors
 from service import routing
 from service.api import TABLES
-from service.errors import InternalError
 from service.errors import MethodNotAllowed as MethodNotAllowedError
 from service.observability import new_request_id
+from service.responses import SecurityHeaders
 
 if TYPE_CHECKING:
     from flask import Response
 
     from service.composition import Services
 
-_LOG = logging.getLogger("touchstone.http")
 _FIRST_SERVER_ERROR = 500
 
 
@@ -47,6 +44,7 @@ def create_app(services: Services) -> Flask:
                 strict_slashes=True,
             )
         app.register_blueprint(blueprint)
+    app.wsgi_app = SecurityHeaders(app.wsgi_app)  # type: ignore[method-assign]
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _failure)
     return app
@@ -70,6 +68,3 @@ def _http_error(error: HTTPException) -> Response:
 
 def _failure(error: Exception) -> Response:
     return routing.fail(error, new_request_id())
-
-
-__all__ = ["create_app"]

@@ -104,12 +104,12 @@ class ApiClient:
 
     def pages(self, path: str, *, query: Mapping[str, str | int | None] | None = None) -> Iterator[Any]:
         """Every item of a paged listing, page by page."""
-        cursor: str | None = None
+        after: str | None = None
         while True:
-            page = self.call("GET", path, query={**(query or {}), "limit": _PAGE, "cursor": cursor})
+            page = self.call("GET", path, query={**(query or {}), "limit": _PAGE, "after": after})
             yield from page["items"]
-            cursor = page.get("next")
-            if not cursor:
+            after = page.get("next")
+            if not after:
                 return
 
 

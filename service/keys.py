@@ -10,9 +10,6 @@ The key is ES256 (P-256, RFC 7518 section 3.4); its id is its RFC 7638 thumbprin
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from common.errors import InvalidSetting
 from common.files import read_limited, read_private, write_private, write_public
+from kms.files import create_once
 from verifier.ear import EarSigner
 
 if TYPE_CHECKING:
@@ -74,7 +72,7 @@ class SigningKeys:
     def private_key(self) -> ec.EllipticCurvePrivateKey:
         """The present signing key, generated where there is none."""
         if not self._path.exists():
-            _create_once(self._path, _pem(ec.generate_private_key(ec.SECP256R1())))
+            create_once(self._path, _pem(ec.generate_private_key(ec.SECP256R1())))
         try:
             key = load_pem_private_key(read_private(self._path, what="signing key"), password=None)
         except (ValueError, TypeError) as error:
@@ -120,14 +118,3 @@ def _public_jwk(key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _create_once(path: Path, data: bytes) -> None:
-    """Create ``path`` whole, unless another process was first: then its file stays."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    write_private(temporary, data)
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        temporary.unlink()

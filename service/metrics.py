@@ -19,7 +19,10 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _REGISTRY = CollectorRegistry()
 _REQUESTS = Counter(
-    "touchstone_requests", "Requests by route and status.", ("method", "route", "status"), registry=_REGISTRY
+    "touchstone_requests",
+    "Requests by route and status.",
+    ("method", "route", "status"),
+    registry=_REGISTRY,
 )
 _SECONDS = Histogram(
     "touchstone_request_seconds",
@@ -71,4 +74,3 @@ def exposition() -> bytes:
 def _of_request(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
     # Looking a label set up costs more than counting: routes and statuses are few, so they are kept.
     return _REQUESTS.labels(method, route, str(status)), _SECONDS.labels(method, route)
-

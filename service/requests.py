@@ -8,43 +8,53 @@ structs, where no two readers of one document can differ, since nothing in it is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import msgspec
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
-
 from common import strict_json
 from common.errors import DuplicateKey, Malformed, TooLarge, UnknownField
 from service.errors import MediaTypeUnsupported
 
 if TYPE_CHECKING:
-    from flask import Request
+    from collections.abc import Mapping
+
     from werkzeug.datastructures import MultiDict
 
 _JSON = "application/json"
+_LENGTH_DIGITS = 12
 _UNKNOWN_FIELD = "Object contains unknown field"
 T = TypeVar("T")
 
 
-def read_body(request: Request, limit: int) -> bytes:
+def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
     """The body of a JSON request, of at most ``limit`` bytes.
+
+    The WSGI environment is read directly: werkzeug's stream costs more than decoding the evidence does,
+    and ends without a word where a body without a declared length reaches its maximum.
 
     Raises:
         MediaTypeUnsupported: not ``application/json``.
-        TooLarge: longer than ``limit``; nothing beyond it was read.
+        TooLarge: longer than ``limit``; at most one byte beyond it was read.
         Malformed: the client stopped before the end.
     """
-    if request.mimetype != _JSON:
+    content_type = environ.get("CONTENT_TYPE", "")
+    if content_type != _JSON and content_type.partition(";")[0].strip().lower() != _JSON:
         raise MediaTypeUnsupported(f"the body is not {_JSON}")
-    if request.content_length is not None and request.content_length > limit:
-        raise TooLarge(f"the body has {request.content_length} bytes, the limit is {limit}")
-    request.max_content_length = limit
-    try:
-        return request.get_data(cache=False)
-    except RequestEntityTooLarge as error:
-        raise TooLarge(f"the body is longer than {limit} bytes") from error
-    except ClientDisconnected as error:
-        raise Malformed("the body ended early") from error
+    declared = environ.get("CONTENT_LENGTH") or None
+    if declared is None:
+        # Only a server that ends the stream itself (chunked coding) may be read without a length.
+        data = _read(environ["wsgi.input"], limit + 1) if environ.get("wsgi.input_terminated") else b""
+        if len(data) > limit:
+            raise TooLarge(f"the body is longer than {limit} bytes")
+        return data
+    if not declared.isascii() or not declared.isdigit():
+        raise Malformed("Content-Length is not a number")
+    if len(declared) > _LENGTH_DIGITS or int(declared) > limit:
+        raise TooLarge(f"the body has {declared[:_LENGTH_DIGITS]} bytes, the limit is {limit}")
+    data = _read(environ["wsgi.input"], int(declared))
+    if len(data) != int(declared):
+        raise Malformed("the body ended early")
+    return data
 
 
 def decode_fast(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
@@ -92,6 +102,20 @@ def decode_query(kind: type[T], arguments: MultiDict[str, str]) -> T:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.MsgspecError as error:
         raise _refusal(error, "the query") from error
+
+
+def _read(stream: BinaryIO, size: int) -> bytes:
+    """Up to ``size`` bytes; fewer only at the end of the stream."""
+    try:
+        data = stream.read(size)
+        while len(data) < size:
+            more = stream.read(size - len(data))
+            if not more:
+                break
+            data += more
+    except OSError as error:
+        raise Malformed("the body ended early") from error
+    return data
 
 
 def _refusal(error: Exception, what: str) -> Malformed | UnknownField:

@@ -225,18 +225,19 @@ def _reader(route: Route, services: Services) -> Callable[[str, dict[str, str]],
 
     def read(request_id: str, parameters: dict[str, str]) -> Call:
         now = services.clock()
+        environ = request.environ
         principal = None
         if route.scope is not None:
-            principal = services.tokens.authenticate(request.headers.get("Authorization"), now)
+            principal = services.tokens.authenticate(environ.get("HTTP_AUTHORIZATION"), now)
             principal.require(route.scope)
         query = None
-        if route.query is not NoQuery or request.query_string:
+        if route.query is not NoQuery or environ.get("QUERY_STRING"):
             query = requests.decode_query(route.query, request.args)
         body = None
         if decoder is not None:
-            body = requests.decode_fast(decoder, requests.read_body(request, limit))
+            body = requests.decode_fast(decoder, requests.read_body(environ, limit))
         elif route.body is not None:
-            body = requests.decode_strict(route.body, requests.read_body(request, limit), limit)
+            body = requests.decode_strict(route.body, requests.read_body(environ, limit), limit)
         return Call(now, request_id, parameters, query, body, principal)
 
     return read

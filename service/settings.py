@@ -166,7 +166,8 @@ class TpmSection(Section):
         default=(), description="PEM files of the roots at which an EK certificate's chain must end."
     )
     ak_names: tuple[str, ...] = Field(
-        default=(), description="Names (hex) of attestation keys that are trusted without an EK certificate."
+        default=(),
+        description="Names (hex) of attestation keys that are trusted without an EK certificate.",
     )
     ak_spki_sha256: tuple[str, ...] = Field(
         default=(),

@@ -5,14 +5,21 @@ Invariants:
 * ``Database.write()`` is a transaction that commits whole or not at all, and is durable when it
   returns (SQLite: ``synchronous=FULL`` in WAL, so a killed process or machine loses nothing that was
   acknowledged). SQLite takes the write lock at the start (``BEGIN IMMEDIATE``): two writers queue,
-  they never deadlock on upgrade.
-* ``Database.read()`` is one consistent snapshot.
+  they never deadlock on upgrade. PostgreSQL runs it at READ COMMITTED: who reads to decide locks the
+  rows that the decision rests on.
+* ``Database.read()`` is one consistent snapshot (PostgreSQL: REPEATABLE READ, read only).
+* ``Database.fast_row()`` is one row outside any transaction, for hot paths.
+* A database that does not answer raises ``DatabaseUnavailable``; broken constraints stay
+  ``sqlalchemy.exc.IntegrityError``, which callers decide about. Parameters are in no error text.
 * Times are stored as integers, microseconds since the epoch, UTC: the same on both databases.
 * A fork gets fresh connections: ``dispose_after_fork`` is called in every worker.
 """
 
 from __future__ import annotations
 
+import os
+import sqlite3
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,17 +27,29 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from common.errors import InvalidSetting
+from common.errors import DatabaseUnavailable, DependencyMissing, InvalidSetting
+from storage.fast_reader import FastReader, keep_inherited
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Connection
+    from sqlalchemy import URL, Connection
 
 _BUSY_TIMEOUT_S = 15.0
+_BUSY_PAUSE_S = 0.02
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Errors of our own statements or data, not of the database's health.
+_CALLER_ERRORS = (IntegrityError, DataError, ProgrammingError, NotSupportedError)
 
 
 class Database:
@@ -41,35 +60,78 @@ class Database:
 
     Raises:
         InvalidSetting: the URL cannot be used.
+        DependencyMissing: the driver it names is not installed.
     """
 
     def __init__(self, url: str) -> None:
         """Create the engine; connects lazily."""
         self.url = url
         self.engine = _engine(url)
+        self._sqlite = self.engine.dialect.name == "sqlite"
+        self._fast = FastReader(self.engine, _sqlite_arguments() if self._sqlite else {})
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self.engine.dialect.name
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A durable read-write transaction; rolled back on any exception."""
-        with self.engine.begin() as connection:
-            yield connection
+        """A durable read-write transaction; rolled back on any exception.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer; nothing was committed, unless the
+                connection broke during the commit itself, of which nobody can know.
+        """
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except (DBAPIError, PoolTimeoutError) as error:
+            _translate(error)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A read-only snapshot (``BEGIN DEFERRED``: no write lock is taken)."""
-        with self.engine.connect().execution_options(touchstone_read=True) as connection:
-            try:
-                yield connection
-            finally:
-                connection.rollback()
+        """A read-only snapshot (SQLite: ``BEGIN DEFERRED``, no write lock is taken).
+
+        Raises:
+            DatabaseUnavailable: the database does not answer.
+        """
+        try:
+            with self.engine.connect() as connection:
+                self._make_reading(connection)
+                try:
+                    yield connection
+                finally:
+                    connection.rollback()
+        except (DBAPIError, PoolTimeoutError) as error:
+            _translate(error)
+
+    def fast_row(self, statement: str) -> tuple[Any, ...] | None:
+        """First row of a constant statement, read at once and outside any transaction.
+
+        Args:
+            statement: SQL without parameters that both databases understand.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer.
+        """
+        return self._fast.row(statement)
 
     def dispose_after_fork(self) -> None:
         """Forget connections that belong to the parent process."""
+        keep_inherited(self.engine.pool)
         self.engine.dispose(close=False)
 
     def close(self) -> None:
         """Close every connection."""
+        self._fast.close()
         self.engine.dispose()
+
+    def _make_reading(self, connection: Connection) -> None:
+        if self._sqlite:
+            connection.execution_options(touchstone_read=True)
+        else:
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
 def to_micros(moment: datetime) -> int:
@@ -82,31 +144,77 @@ def from_micros(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
+def _translate(error: DBAPIError | PoolTimeoutError) -> None:
+    if isinstance(error, _CALLER_ERRORS):
+        raise error
+    cause = type(getattr(error, "orig", None) or error).__name__
+    raise DatabaseUnavailable(f"the database does not answer ({cause})") from error
+
+
 def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise InvalidSetting("the database URL cannot be parsed") from error
-    if parsed.get_backend_name() == "sqlite":
-        if not parsed.database or parsed.database == ":memory:":
-            raise InvalidSetting("SQLite needs a file: every worker process opens it")
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # isolation_level=None: the driver begins nothing by itself, the listener below does.
-        engine = create_engine(parsed, connect_args={"timeout": _BUSY_TIMEOUT_S, "isolation_level": None})
-        event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    if parsed.get_backend_name() == "postgresql":
-        return create_engine(parsed, isolation_level="READ COMMITTED", pool_pre_ping=True)
+    try:
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite_engine(parsed)
+        if parsed.get_backend_name() == "postgresql":
+            return create_engine(
+                parsed, isolation_level="READ COMMITTED", pool_pre_ping=True, hide_parameters=True
+            )
+    except ImportError as error:
+        raise DependencyMissing(
+            f"the driver of {parsed.drivername} is not installed",
+            advice="Install touchstone[postgres] and use a postgresql+psycopg:// URL.",
+        ) from error
     raise InvalidSetting(f"no support for {parsed.get_backend_name()} databases")
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise InvalidSetting("SQLite needs a plain file: every worker process opens it")
+    _private_file(Path(url.database))
+    engine = create_engine(url, connect_args=_sqlite_arguments(), hide_parameters=True)
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _sqlite_arguments() -> dict[str, Any]:
+    # isolation_level=None: the driver begins nothing by itself, the listener below does.
+    return {"timeout": _BUSY_TIMEOUT_S, "isolation_level": None}
+
+
+def _private_file(path: Path) -> None:
+    # SQLite gives -wal and -shm the rights of the main file, so that creating it privately is enough.
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise InvalidSetting(f"cannot open the database file {path} ({error.strerror})") from error
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _enter_wal(cursor)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _enter_wal(cursor: Any) -> None:
+    # The change of mode, which only the first connection ever makes, does not wait for the busy timeout.
+    deadline = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_BUSY_PAUSE_S)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -42,6 +42,7 @@ class TpmEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
         ak_public: TPMT_PUBLIC of the attestation key (without the TPM2B size), base64url.
         pcrs: bank (``sha256``, ``sha384``, ``sha512``) to index (decimal text) to value (hex).
         event_log: TCG PC Client crypto-agile event log, base64url.
+        ima_log: Linux IMA measurement list (``binary_runtime_measurements``), base64url.
         ek_certificate: the endorsement key's certificate (DER), base64url.
         ek_chain: its intermediates (DER, leaf's issuer first), base64url each.
         credential_secret: what TPM2_ActivateCredential gave back for the challenge's credential,
@@ -53,6 +54,7 @@ class TpmEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     ak_public: str
     pcrs: dict[str, dict[str, str]]
     event_log: str | None = None
+    ima_log: str | None = None
     ek_certificate: str | None = None
     ek_chain: tuple[str, ...] = ()
     credential_secret: str | None = None

@@ -3,7 +3,8 @@
 Order: the endorsement key is created from its TCG template (the same key each time); an attestation key
 is created below it, or a provisioned one is used by handle; ``endorsement`` shows both to the verifier;
 ``collect`` opens the verifier's credential (which proves to it that both keys are in one TPM), quotes,
-and adds register values and the firmware's event log.
+and adds register values and the firmware's event log. Logs are read after the quote: an IMA list
+grows meanwhile, and the verifier counts what the quote reaches.
 
 Sources: TCG EK Credential Profile 2.5, annex B (templates), section 2.2.1.4 (NV indexes of the
 certificates); TPM 2.0 Library Part 3, sections 12.5 (ActivateCredential) and 18.4 (Quote). The programs
@@ -40,7 +41,7 @@ KERNEL_EVENT_LOG: Final = Path("/sys/kernel/security/tpm0/binary_bios_measuremen
 
 _BANK_SIZES: Final = {"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64}
 _PCR_COUNT: Final = 24
-_MAX_EVENT_LOG: Final = 4 << 20
+_MAX_LOG: Final = 4 << 20
 _MAX_CHAIN: Final = 64 << 10
 # Container that tpm2_activatecredential reads: magic, version, then the two TPM2B (tpm2-tools,
 # lib/files.c, file header).
@@ -69,12 +70,13 @@ EK_KINDS: Final = {
     "ecc384": EkKind("ecc384", "0x01c00016", by_policy=False),
     "rsa3072": EkKind("rsa3072", "0x01c0001c", by_policy=False),
 }
-# Attestation keys: arguments of tpm2_createak.
+# Attestation keys: algorithm and signing scheme, by the names that tpm2-tools give them.
 AK_KINDS: Final = {
-    "ecc256": ("-G", "ecc", "-g", "sha256", "-s", "ecdsa"),
-    "rsa2048": ("-G", "rsa", "-g", "sha256", "-s", "rsassa"),
-    "rsa2048-pss": ("-G", "rsa", "-g", "sha256", "-s", "rsapss"),
+    "ecc256": ("ecc", "ecdsa"),
+    "rsa2048": ("rsa", "rsassa"),
+    "rsa2048-pss": ("rsa", "rsapss"),
 }
+_AK_HASH: Final = "sha256"
 
 
 class TpmAttester:
@@ -83,12 +85,14 @@ class TpmAttester:
     Args:
         tcti: how the tools reach the TPM; None for their default (/dev/tpmrm0 first).
         ek: kind of endorsement key, a name of ``EK_KINDS``.
-        ak: kind of attestation key to create, a name of ``AK_KINDS``.
+        ak: kind of attestation key, a name of ``AK_KINDS``; all use SHA-256.
         ak_handle: persistent handle of a provisioned attestation key, instead of creating one (an
             allow-listed key must outlive the agent).
         ek_certificate: DER file of the EK certificate; None to read it from the TPM.
         ek_chain: PEM file of the EK certificate's intermediates, the leaf's issuer first.
         event_log: the event log; None for the kernel's, if it has one.
+        ima_log: the IMA measurement list to send; None for none.
+        endorse: whether to ask for a credential; off for an allow-listed key.
 
     Raises:
         InvalidSetting: an unknown kind of key.
@@ -104,16 +108,20 @@ class TpmAttester:
         ek_certificate: Path | None = None,
         ek_chain: Path | None = None,
         event_log: Path | None = None,
+        ima_log: Path | None = None,
+        endorse: bool = True,
     ) -> None:
         """Keep the settings; the TPM is not touched yet."""
         if ek not in EK_KINDS or ak not in AK_KINDS:
             raise InvalidSetting(f"TPM keys: ek is one of {sorted(EK_KINDS)}, ak one of {sorted(AK_KINDS)}")
         self._ek_kind = EK_KINDS[ek]
-        self._ak_arguments = AK_KINDS[ak]
+        self._ak_algorithm, self._ak_scheme = AK_KINDS[ak]
         self._ak_handle = ak_handle
         self._ek_certificate_file = ek_certificate
         self._ek_chain_file = ek_chain
         self._event_log = event_log
+        self._ima_log = ima_log
+        self._endorse = endorse
         self._ak_public: bytes | None = None
         self._tools = Tpm2Tools(tcti)
 
@@ -144,13 +152,13 @@ class TpmAttester:
         self.close()
 
     def endorsement(self) -> TpmEndorsement | None:
-        """EK certificate and attestation key; None for a TPM without an EK certificate.
+        """EK certificate and attestation key; None without an EK certificate, or if not to endorse.
 
         Raises:
             DependencyMissing: tpm2-tools is not installed.
             TeeUnavailable, EvidenceNotMade: the TPM does not answer, or refuses.
         """
-        certificate = self._ek_certificate()
+        certificate = self._ek_certificate() if self._endorse else None
         if certificate is None:
             return None
         return TpmEndorsement(
@@ -181,6 +189,7 @@ class TpmAttester:
             ak_public=b64url_encode(ak_public),
             pcrs=values,
             event_log=self._read_event_log(),
+            ima_log=None if self._ima_log is None else _read_log(self._ima_log, "IMA list"),
             ek_certificate=None if certificate is None else b64url_encode(certificate),
             ek_chain=() if certificate is None else self._ek_chain(),
             credential_secret=None if secret is None else b64url_encode(secret),
@@ -195,7 +204,8 @@ class TpmAttester:
         if self._ak_public is None:
             self._create_ek()
             if self._ak_handle is None:
-                arguments = ["-C", "ek.ctx", "-c", "ak.ctx", "-u", "ak.pub", *self._ak_arguments]
+                arguments = ["-C", "ek.ctx", "-c", "ak.ctx", "-u", "ak.pub"]
+                arguments += ["-G", self._ak_algorithm, "-g", _AK_HASH, "-s", self._ak_scheme]
                 self._tools.run("tpm2_createak", arguments, failure="create the attestation key")
             else:
                 arguments = ["-c", self._ak_handle, "-f", "tss", "-o", "ak.pub"]
@@ -258,6 +268,7 @@ class TpmAttester:
     ) -> tuple[bytes, bytes, dict[str, dict[str, str]]]:
         banks = "+".join(f"{bank}:{','.join(map(str, indexes))}" for bank, indexes in selection.items())
         arguments = ["-c", self._ak_context, "-l", banks, "-q", report_data.hex()]
+        arguments += ["-g", _AK_HASH, "--scheme", self._ak_scheme]
         arguments += ["-m", "quote.msg", "-s", "quote.sig", "-o", "quote.pcrs", "-F", "values"]
         self._tools.run("tpm2_quote", arguments, failure="quote the registers")
         values = _values(self._tools.read("quote.pcrs"), selection)
@@ -269,7 +280,11 @@ class TpmAttester:
             if not KERNEL_EVENT_LOG.exists():
                 return None
             path = KERNEL_EVENT_LOG
-        return b64url_encode(read_limited(path, what="event log", max_bytes=_MAX_EVENT_LOG))
+        return _read_log(path, "event log")
+
+
+def _read_log(path: Path, what: str) -> str:
+    return b64url_encode(read_limited(path, what=what, max_bytes=_MAX_LOG))
 
 
 def _selection(challenge: Challenge) -> dict[str, list[int]]:

@@ -36,10 +36,14 @@ def command() -> None:
 @command.command()
 @click.argument("label")
 @click.option("--role", "roles", multiple=True, required=True, help="May be repeated; see `token roles`.")
-@click.option("--days", type=click.IntRange(1, 3650), help="Lifetime; without it the token does not expire.")
+@click.option(
+    "--days", type=click.IntRange(1, 3650), help="Lifetime; without it the token does not expire."
+)
 @_config_option
 @json_option
-def create(label: str, roles: tuple[str, ...], days: int | None, config: Path | None, as_json: bool) -> None:
+def create(
+    label: str, roles: tuple[str, ...], days: int | None, config: Path | None, as_json: bool
+) -> None:
     """Make a token for LABEL (who or what will hold it). It is shown once."""
     now = datetime.now(UTC)
     expires_at = None if days is None else now + timedelta(days=days)
@@ -118,7 +122,11 @@ def _render(tokens: tuple[TokenInfo, ...]) -> str:
             token.label,
             ",".join(token.roles),
             f"{token.created_at:%Y-%m-%d %H:%M}",
-            "revoked" if token.revoked_at else f"until {token.expires_at:%Y-%m-%d}" if token.expires_at else "valid",
+            "revoked"
+            if token.revoked_at
+            else f"until {token.expires_at:%Y-%m-%d}"
+            if token.expires_at
+            else "valid",
         )
         for token in tokens
     ]

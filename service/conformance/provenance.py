@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from common import strict_json
 from common.checks import Checks
-from common.errors import Malformed, TouchstoneError
+from common.errors import Malformed, NotFound, TooLarge, TouchstoneError
 from common.files import read_limited
 from provenance import admission, dsse, github, predicates, statement, trust
 from provenance.errors import SubjectMismatch
 from provenance.pipeline import Pipeline
-from service.conformance.outcome import passed, refused, unsupported
+from service.conformance.outcome import case_id, passed, refused, unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,6 +55,10 @@ _DELEGATORS: Final = (
 _E2E_SOURCE: Final = "github.com/slsa-framework/example-package"
 
 
+class _Unusable(Malformed):
+    """The case lacks what its type needs."""
+
+
 def run_case(case: Mapping[str, Any], folder: Path, now: datetime | None = None) -> Outcome:
     """Run one case.
 
@@ -64,7 +68,8 @@ def run_case(case: Mapping[str, Any], folder: Path, now: datetime | None = None)
         now: the verification time; the present otherwise.
 
     Returns:
-        The outcome; cases of other types are ``unsupported``.
+        The outcome; a case of another type, or one that lacks what its type needs, is ``unsupported``:
+        a case that was never run agrees with nothing.
     """
     kind = str(case.get("type", ""))
     runner = _RUNNERS.get(kind)
@@ -73,25 +78,26 @@ def run_case(case: Mapping[str, Any], folder: Path, now: datetime | None = None)
         return unsupported(case, kind, expected, "no provenance runner for this type")
     try:
         runner(case, folder, now or datetime.now(UTC))
+    except _Unusable as error:
+        return unsupported(case, kind, expected, error.message)
     except TouchstoneError as error:
         return refused(case, kind, expected, error)
     return passed(case, kind, expected)
 
 
 def _run_bundle(case: Mapping[str, Any], folder: Path, now: datetime) -> None:
-    params = _object(case, "params")
-    key = case.get("key")
+    params = _params(case, "identity", "issuer")
     roots = [_sigstore_root(case, folder)]
     signer: dict[str, Any] = {"name": "case", "root": _ROOT}
-    if key is not None:
-        roots.append(_key_root(_read(folder, key)))
+    if case.get("key") is not None:
+        roots.append(_key_root(_read(case, folder, "key")))
         signer["root"] = "key"
     else:
         signer |= {"issuer": params["issuer"], "identity": params["identity"]}
     policy = _policy(case, roots=roots, signers=[signer])
     pipeline = Pipeline(policy)
-    envelope = _read(folder, case["bundle"])
-    artifact = _read(folder, case["artifact"])
+    envelope = _read(case, folder, "bundle")
+    artifact = _read(case, folder, "artifact")
     document = dsse.load_json(envelope)
     if "messageSignature" in document:
         found = pipeline.authenticate_artifact(document, artifact, now)
@@ -103,8 +109,8 @@ def _run_bundle(case: Mapping[str, Any], folder: Path, now: datetime) -> None:
 
 
 def _run_slsa(case: Mapping[str, Any], folder: Path, now: datetime) -> None:
-    params = _object(case, "params")
-    builder, at, ref = str(params["builder_id"]).partition("@")
+    params = _params(case, "builder_id", "source_uri")
+    builder, at, ref = params["builder_id"].partition("@")
     entry: dict[str, Any] = {"id": builder}
     if at:
         entry["ref"] = ref if ref.startswith("refs/") else f"refs/tags/{ref}"
@@ -133,7 +139,7 @@ def _run_slsa(case: Mapping[str, Any], folder: Path, now: datetime) -> None:
     _admit(case, folder, policy, now)
 
 
-def _delegators(params: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _delegators(params: Mapping[str, str]) -> list[tuple[str, str]]:
     """Delegator workflows and the refs at which slsa-verifier takes them."""
     refs = ["refs/tags/*"]
     if params["source_uri"] == _E2E_SOURCE:
@@ -142,7 +148,7 @@ def _delegators(params: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _run_private(case: Mapping[str, Any], folder: Path, now: datetime) -> None:
-    params = _object(case, "params")
+    params = _params(case, "builder_id", "source_uri", "identity", "issuer")
     policy = _policy(
         case,
         roots=[_sigstore_root(case, folder)],
@@ -180,21 +186,21 @@ _RUNNERS: Final[dict[str, Callable[[Mapping[str, Any], Path, datetime], None]]] 
 
 
 def _admit(case: Mapping[str, Any], folder: Path, policy: trust.TrustPolicy, now: datetime) -> None:
-    admitted = Pipeline(policy).admit(_read(folder, case["bundle"]), now)
-    _require_subject(admitted.authentic.statement, str(case["subject_sha256"]))
+    admitted = Pipeline(policy).admit(_read(case, folder, "bundle"), now)
+    _require_subject(admitted.authentic.statement, _member(case, "subject_sha256"))
 
 
 def _policy(case: Mapping[str, Any], **members: Any) -> trust.TrustPolicy:
     document = {
         "version": 1,
-        "name": str(case["id"]),
+        "name": case_id(case),
         "predicate_types": list(predicates.SLSA_TYPES),
         **members,
     }
     return trust.parse(strict_json.canonical(document))
 
 
-def _source(params: Mapping[str, Any]) -> dict[str, Any]:
+def _source(params: Mapping[str, str]) -> dict[str, Any]:
     refs: list[str] = []
     if "source_tag" in params:
         refs = [f"refs/tags/{params['source_tag']}"]
@@ -207,7 +213,7 @@ def _source(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sigstore_root(case: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    data = _read(folder, case["trusted_root"])
+    data = _read(case, folder, "trusted_root")
     return {
         "name": _ROOT,
         "kind": "sigstore",
@@ -231,14 +237,22 @@ def _require_subject(parsed: Statement, digest: str) -> None:
         raise SubjectMismatch("the artefact is not a subject of the statement")
 
 
-def _object(case: Mapping[str, Any], member: str) -> dict[str, Any]:
-    value = case.get(member)
-    if not isinstance(value, dict):
-        raise Malformed(f"the case has no {member}")
+def _params(case: Mapping[str, Any], *needed: str) -> dict[str, str]:
+    value = case.get("params")
+    if not isinstance(value, dict) or not all(isinstance(value.get(name), str) for name in needed):
+        raise _Unusable(f"the case's params lack {', '.join(needed)}")
     return value
 
 
-def _read(folder: Path, name: Any) -> bytes:
-    if not isinstance(name, str):
-        raise Malformed("the case names no file")
-    return read_limited(folder / name, what="case file", max_bytes=_MAX_FILE)
+def _member(case: Mapping[str, Any], name: str) -> str:
+    value = case.get(name)
+    if not isinstance(value, str):
+        raise _Unusable(f"the case has no {name}")
+    return value
+
+
+def _read(case: Mapping[str, Any], folder: Path, member: str) -> bytes:
+    try:
+        return read_limited(folder / _member(case, member), what="case file", max_bytes=_MAX_FILE)
+    except (NotFound, TooLarge) as error:
+        raise _Unusable(error.message) from error

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
+    from testkit.authority.keys import TestKey
+
 _ROOT_MEDIA_TYPE: Final = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
 _KEY_DETAILS: Final = "PKIX_ECDSA_P256_SHA_256"
 
@@ -134,15 +136,25 @@ class TestAuthority:
         envelope = DsseEnvelope(how.payload_type, statement, (DsseSignature(b"unsigned"),))
         signature = key.sign(envelope.pae, ec.ECDSA(hashes.SHA256()))
         logged = statement if how.logged_payload is None else how.logged_payload
-        body = _BODIES[how.log_kind](logged, signature, certificate, how.payload_type)
-        content = {
-            "dsseEnvelope": {
-                "payload": b64_encode(statement),
-                "payloadType": how.payload_type,
-                "signatures": [{"sig": b64_encode(signature)}],
-            }
-        }
+        body = _BODIES[how.log_kind](logged, signature, _pem(certificate), how.payload_type)
+        content = _envelope(statement, signature, how.payload_type)
         return self._bundle(content, body, certificate, now=now, how=how, log=log)
+
+    def sign_statement_with_key(self, statement: bytes, key: TestKey, *, now: datetime) -> bytes:
+        """A bundle whose signer is a managed key: logged and timed, without a certificate."""
+        envelope = DsseEnvelope(PAYLOAD_TYPE, statement, (DsseSignature(b"unsigned"),))
+        signature = key.sign(envelope.pae)
+        verifier = b64_encode(key.public_pem.encode("ascii"))
+        body = _dsse_body(statement, signature, verifier, PAYLOAD_TYPE)
+        document = {
+            "mediaType": V03,
+            "verificationMaterial": {
+                "tlogEntries": [self.log.append(body, moment=now)],
+                "publicKey": {"hint": key.spki_sha256},
+            },
+            **_envelope(statement, signature, PAYLOAD_TYPE),
+        }
+        return strict_json.canonical(document)
 
     def sign_artifact(
         self,
@@ -225,21 +237,29 @@ class TestAuthority:
         return strict_json.canonical(document)
 
 
-def _dsse_body(payload: bytes, signature: bytes, certificate: x509.Certificate, _: str) -> dict[str, Any]:
+def _envelope(payload: bytes, signature: bytes, payload_type: str) -> dict[str, Any]:
+    return {
+        "dsseEnvelope": {
+            "payload": b64_encode(payload),
+            "payloadType": payload_type,
+            "signatures": [{"sig": b64_encode(signature)}],
+        }
+    }
+
+
+def _dsse_body(payload: bytes, signature: bytes, verifier: str, _: str) -> dict[str, Any]:
     return {
         "apiVersion": "0.0.1",
         "kind": "dsse",
         "spec": {
             "envelopeHash": {"algorithm": "sha256", "value": hashlib.sha256(signature).hexdigest()},
             "payloadHash": {"algorithm": "sha256", "value": hashlib.sha256(payload).hexdigest()},
-            "signatures": [{"signature": b64_encode(signature), "verifier": _pem(certificate)}],
+            "signatures": [{"signature": b64_encode(signature), "verifier": verifier}],
         },
     }
 
 
-def _intoto_body(
-    payload: bytes, signature: bytes, certificate: x509.Certificate, payload_type: str
-) -> dict[str, Any]:
+def _intoto_body(payload: bytes, signature: bytes, verifier: str, payload_type: str) -> dict[str, Any]:
     # The schema holds the base64 of the envelope's base64 text.
     twice = b64_encode(b64_encode(signature).encode())
     return {
@@ -249,7 +269,7 @@ def _intoto_body(
             "content": {
                 "envelope": {
                     "payloadType": payload_type,
-                    "signatures": [{"publicKey": _pem(certificate), "sig": twice}],
+                    "signatures": [{"publicKey": verifier, "sig": twice}],
                 },
                 "hash": {"algorithm": "sha256", "value": hashlib.sha256(signature).hexdigest()},
                 "payloadHash": {"algorithm": "sha256", "value": hashlib.sha256(payload).hexdigest()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import socket
@@ -294,6 +295,36 @@ def test_key_bundle_without_a_key_in_the_policy_is_refused(authority: TestAuthor
     ]
     with pytest.raises(StatementSignatureInvalid):
         admit(authority, envelope, roots=roots)
+
+
+def test_key_bundle_is_logged_and_timed_like_any_other(authority: TestAuthority) -> None:
+    key = TestKey("ecdsa-p384-sha384")
+    changes: dict[str, Any] = {
+        "roots": [
+            {"name": "ours", "kind": "sigstore", "trusted_root": authority.trusted_root()},
+            key.root("key", log="ours"),
+        ],
+        "signers": [{"name": "release", "root": "key"}],
+        "max_age_seconds": 3600,
+    }
+    envelope = authority.sign_statement_with_key(statement(), key, now=NOW)
+    admitted = admit(authority, envelope, **changes)
+    assert admitted.authentic.signers[0].identity == f"key:{key.spki_sha256}"
+    assert admitted.authentic.log_time == NOW
+    with pytest.raises(StatementSignatureInvalid):
+        admit(authority, authority.sign_statement_with_key(statement(), TestKey(), now=NOW), **changes)
+    with pytest.raises(SignerUntrusted):
+        # The root of that key does not vouch for certificates, and the policy names no other signer.
+        admit(authority, sign(authority), **changes)
+    expired = key.root("key", log="ours", not_after="2026-01-02T00:00:00Z")
+    with pytest.raises(SignerUntrusted):
+        admit(authority, envelope, **(changes | {"roots": [changes["roots"][0], expired]}))
+
+
+def test_nothing_is_decompressed_and_size_is_bounded(authority: TestAuthority) -> None:
+    for data in (gzip.compress(sign(authority)), b" " * (9 << 20) + sign(authority)):
+        with pytest.raises(EnvelopeMalformed):
+            admit(authority, data)
 
 
 def test_one_of_two_roots_vouches(authority: TestAuthority, stranger: TestAuthority) -> None:

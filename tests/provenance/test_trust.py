@@ -167,7 +167,7 @@ def test_rego_without_an_engine_is_a_configuration_error(authority: TestAuthorit
 
 
 @given(
-    member=st.sampled_from(sorted(GOOD) + ["builders", "sources", "dispatch_inputs", "rego"]),
+    member=st.sampled_from([*sorted(GOOD), "builders", "sources", "dispatch_inputs", "rego"]),
     value=st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),
         lambda children: (

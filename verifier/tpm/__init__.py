@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from verifier.tpm.credential import SECRET_BYTES, make_credential
-from verifier.tpm.ek import EndorsedKey, parse_endorsement
+from verifier.tpm.endorsement import EndorsedKey, parse_endorsement
 from verifier.tpm.settings import TpmSettings
 from verifier.tpm.verifier import BINDING_SIZE, TpmVerifier
 

@@ -1,151 +1,109 @@
-"""The checks of a TPM quote, one function each, in the order in which ``TpmVerifier`` makes them.
+"""The checks of a TPM quote, one function each; ``check_quote`` makes them in their order.
 
-1. ``trust_attestation_key``: allow-list, or EK certificate and an activated credential.
-2. ``verify_quote``: signature over the bytes received, then magic, type and fields.
-3. ``require_extra_data``: length and content, in constant time.
-4. ``require_pcrs``: selection, values, digest.
-5. ``replay_event_log``: the log against every quoted register.
-6. ``assess_platform``: firmware floor, clock.
+1. signature over the bytes received, by the scheme of the key; then magic, type and fields;
+2. binding: length and content of extraData, in constant time;
+3. registers: selection, values, digest;
+4. logs: event log and IMA list against every quoted register (``verifier.tpm.logs``).
 
-Sources: TPM 2.0 Library Parts 1 to 3 and the TCG PC Client Platform Firmware Profile, cited at each check.
+Before them stands the trust in the key (``verifier.tpm.trust``), after them ``assess_platform``.
+
+Sources: TPM 2.0 Library Parts 1 to 3, cited at each check.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from cryptography.hazmat.primitives import hashes
 
-from common.encoding import b64url_decode, hex_decode
+from common.encoding import hex_decode
 from common.errors import Malformed
 from verifier.errors import (
-    AttestationKeyUntrusted,
-    EventLogMismatch,
     PcrMismatch,
     ReportDataMismatch,
     SignatureInvalid,
     TcbBelowFloor,
     UnsupportedEvidence,
 )
-from verifier.model import SessionBinding
 from verifier.tpm.algorithms import BANK_HASHES, HASH_SIZES, SIGNATURE_HASHES
 from verifier.tpm.attest import PCR_COUNT, Quote, Signature, parse_quote, parse_signature, verify_signature
-from verifier.tpm.credential import credential_value
-from verifier.tpm.ek import EkCertificate, decode_chain, require_attestation_key, verify_ek_certificate
-from verifier.tpm.eventlog import extended_registers, parse_event_log, replay
-from verifier.tpm.events import event_log_claims
-from verifier.tpm.names import name_of
+from verifier.tpm.logs import replay_logs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from common.checks import Checks
-    from verifier.model import Expectation
     from verifier.tpm.public import PublicArea
     from verifier.tpm.settings import TpmSettings
-    from wire.evidence import TpmEvidence
 
 PcrValues = dict[str, dict[int, bytes]]
 _INDEXES: Final = {str(index): index for index in range(PCR_COUNT)}
-_MAX_CREDENTIAL: Final = 64
 
 
-class AttestationKeyTrust(msgspec.Struct, frozen=True):
-    """Why an attestation key is trusted.
+class QuoteMaterial(msgspec.Struct, frozen=True):
+    """A quote and what goes with it, as received.
 
     Attributes:
-        how: ``name``, ``key`` (allow-lists) or ``credential`` (EK certificate).
-        name: the key's name.
-        ek: the verified EK certificate, if that is how.
+        quote: TPMS_ATTEST bytes.
+        signature: TPMT_SIGNATURE bytes.
+        pcrs: bank to index (decimal) to value (hex).
+        event_log: TCG event log.
+        ima_log: Linux IMA measurement list.
     """
 
-    how: str
-    name: bytes
-    ek: EkCertificate | None = None
-
-    @property
-    def identity(self) -> str:
-        """``tpm-ek:<SHA-256 of the EK's SPKI>``, or ``tpm-ak:<name>`` of an allow-listed key."""
-        if self.ek is not None:
-            return f"tpm-ek:{self.ek.spki_sha256.hex()}"
-        return f"tpm-ak:{self.name.hex()}"
+    quote: bytes
+    signature: bytes
+    pcrs: Mapping[str, Mapping[str, str]]
+    event_log: bytes | None = None
+    ima_log: bytes | None = None
 
 
-def trust_attestation_key(
+class CheckedQuote(msgspec.Struct, frozen=True):
+    """A quote that passed.
+
+    Attributes:
+        quote: the signed structure.
+        values: the quoted registers.
+        logs: claims of the logs, by name.
+    """
+
+    quote: Quote
+    values: PcrValues
+    logs: dict[str, Any]
+
+
+def check_quote(
     public: PublicArea,
-    evidence: TpmEvidence,
-    expected: Expectation,
-    settings: TpmSettings,
+    material: QuoteMaterial,
     *,
-    now: datetime,
+    wanted: bytes | None,
+    selection: Mapping[str, tuple[int, ...]] | None,
+    settings: TpmSettings,
     checks: Checks,
-) -> AttestationKeyTrust:
-    """Find a reason to trust the attestation key.
+) -> CheckedQuote:
+    """Make every check of a quote by a key that is trusted already.
+
+    Args:
+        public: the attestation key.
+        material: what was received.
+        wanted: the extraData that must stand in the quote; None where nothing is expected.
+        selection: bank to the registers that must be quoted; None where nothing is expected.
+        settings: SHA-1, event log and firmware rules.
+        checks: where the checks are recorded.
 
     Raises:
-        AttestationKeyUntrusted: there is none, or its attributes are not those of one.
-        EndorsementError: the EK certificate does not hold.
+        InputError: something cannot be parsed or is too large.
+        EvidenceError: a check failed.
     """
-    require_attestation_key(public, checks)
-    name = name_of(public)
-    source = "TPM 2.0 Library Part 1, section 24; settings: ak_names, ak_spki_sha256, ek_roots"
-    if name in settings.ak_names:
-        checks.require(
-            "tpm.ak.trust", ok=True, error=AttestationKeyUntrusted, observed=name.hex(), source=source
-        )
-        return AttestationKeyTrust("name", name)
-    spki = hashlib.sha256(public.spki).digest()
-    if spki in settings.ak_spki_sha256:
-        checks.require(
-            "tpm.ak.trust", ok=True, error=AttestationKeyUntrusted, observed=spki.hex(), source=source
-        )
-        return AttestationKeyTrust("key", name)
-    if evidence.ek_certificate is None:
-        checks.fail(
-            "tpm.ak.trust",
-            AttestationKeyUntrusted,
-            expected="an allow-listed key, or an EK certificate and the opened credential",
-            observed=name.hex(),
-            source=source,
-            note="the attestation key is on no allow-list and comes without an EK certificate",
-        )
-    certificate = verify_ek_certificate(
-        b64url_decode(evidence.ek_certificate, what="ek_certificate"),
-        decode_chain(evidence.ek_chain),
-        settings.ek_roots,
-        now,
-        checks,
-    )
-    _require_credential(evidence, expected, name, certificate, checks)
-    return AttestationKeyTrust("credential", name, certificate)
-
-
-def _require_credential(
-    evidence: TpmEvidence, expected: Expectation, name: bytes, ek: EkCertificate, checks: Checks
-) -> None:
-    secret = expected.credential_secret if isinstance(expected, SessionBinding) else None
-    shown = b""
-    if evidence.credential_secret is not None:
-        shown = b64url_decode(evidence.credential_secret, what="credential_secret")
-    ok = (
-        secret is not None
-        and 0 < len(shown) <= _MAX_CREDENTIAL
-        and hmac.compare_digest(shown, credential_value(secret, name, ek.spki_sha256))
-    )
-    # The credential is single-use, but it stays out of the record all the same.
-    checks.require(
-        "tpm.ak.credential",
-        ok,
-        AttestationKeyUntrusted,
-        expected="the credential that was made for this attestation key and this EK with the nonce",
-        observed="matching" if ok else "absent" if not shown else "another",
-        source="TPM 2.0 Library Part 1, section 24.4 (TPM2_ActivateCredential)",
-        note="" if ok else "nothing proves that the attestation key lives in the TPM of the EK certificate",
-    )
+    quote, signature = verify_quote(public, material.quote, material.signature, checks)
+    require_extra_data(quote, wanted, checks)
+    values = parse_pcr_values(material.pcrs)
+    allow_sha1 = settings.allow_sha1_banks
+    require_pcrs(quote, signature, values, selection, allow_sha1=allow_sha1, checks=checks)
+    logs = replay_logs(material.event_log, material.ima_log, values, settings, checks)
+    return CheckedQuote(quote, values, logs)
 
 
 def verify_quote(
@@ -302,57 +260,6 @@ def require_pcrs(
         observed=computed.hex(),
         source="TPM 2.0 Library Part 3, section 18.4 (pcrDigest by the scheme's hash)",
     )
-
-
-def replay_event_log(
-    data: bytes | None, values: PcrValues, settings: TpmSettings, checks: Checks
-) -> dict[str, Any] | None:
-    """Replay the log and compare it with every quoted register; gives its claims.
-
-    Raises:
-        InputError: the log cannot be parsed or is too large.
-        EventLogMismatch: absent though demanded; a register differs; events of unquoted registers.
-    """
-    source = "TCG PC Client Platform Firmware Profile 1.06, sections 3.3.4 and 10.2"
-    if data is None:
-        if settings.require_event_log:
-            checks.fail(
-                "tpm.event_log",
-                EventLogMismatch,
-                expected="an event log",
-                observed=None,
-                source="settings: require_event_log",
-                note="the evidence has no event log",
-            )
-        checks.skip("tpm.event_log", "the evidence has no event log", source=source)
-        return None
-    log = parse_event_log(data)
-    for bank, quoted in values.items():
-        replayed = replay(log, bank)
-        compared = [index for index in sorted(quoted) if index not in settings.unlogged_pcrs]
-        differing = [index for index in compared if replayed[index] != quoted[index]]
-        checks.require(
-            f"tpm.event_log.{bank}",
-            not differing,
-            EventLogMismatch,
-            expected={str(index): quoted[index].hex() for index in differing},
-            observed={str(index): replayed[index].hex() for index in differing},
-            source=source,
-            note="" if not differing else f"the log does not replay to {bank} registers {differing}",
-        )
-    quoted_anywhere = frozenset().union(*values.values())
-    unquoted = sorted(extended_registers(log) - quoted_anywhere)
-    checks.require(
-        "tpm.event_log.unquoted",
-        settings.allow_unquoted_events or not unquoted,
-        EventLogMismatch,
-        expected=[],
-        observed=unquoted,
-        source="settings: allow_unquoted_events",
-        note=f"the log extends registers {unquoted} that are not quoted" if unquoted else "",
-    )
-    bank = "sha256" if "sha256" in values else next(iter(values))
-    return event_log_claims(log, bank, frozenset(values[bank]) - settings.unlogged_pcrs)
 
 
 def assess_platform(quote: Quote, settings: TpmSettings, checks: Checks) -> bool:

@@ -14,8 +14,9 @@ from common.encoding import b64_encode
 
 if TYPE_CHECKING:
     from verifier.tpm.attest import Quote
-    from verifier.tpm.checks import AttestationKeyTrust, PcrValues
+    from verifier.tpm.checks import PcrValues
     from verifier.tpm.public import PublicArea
+    from verifier.tpm.trust import AttestationKeyTrust
 
 COCO_BANK: Final = "sha256"
 
@@ -25,7 +26,7 @@ def tpm_claims(
     public: PublicArea,
     trust: AttestationKeyTrust,
     values: PcrValues,
-    event_log: dict[str, Any] | None,
+    logs: dict[str, Any],
 ) -> dict[str, Any]:
     """The ``tpm`` member of the policy input."""
     claims: dict[str, Any] = {
@@ -49,6 +50,4 @@ def tpm_claims(
         claims["ek_digest"] = trust.ek.spki_sha256.hex()
         claims["ek_manufacturer"] = trust.ek.manufacturer
         claims["ek_model"] = trust.ek.model
-    if event_log is not None:
-        claims["event_log"] = event_log
-    return claims
+    return claims | logs

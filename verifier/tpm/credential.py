@@ -33,7 +33,7 @@ from wire.rcar import Credential
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from verifier.tpm.ek import EndorsedKey
+    from verifier.tpm.endorsement import EndorsedKey
 
 SECRET_BYTES: Final = 32
 _CREDENTIAL_DOMAIN: Final = b"touchstone-tpm-credential-v1"

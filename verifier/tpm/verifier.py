@@ -24,20 +24,12 @@ from common.encoding import b64url_decode
 from common.errors import Malformed, TooLarge
 from verifier.binding import expected_report_data
 from verifier.model import ReportDataBinding, SessionBinding, Unbound, VerifiedEvidence
-from verifier.tpm.checks import (
-    AttestationKeyTrust,
-    PcrValues,
-    assess_platform,
-    parse_pcr_values,
-    replay_event_log,
-    require_extra_data,
-    require_pcrs,
-    trust_attestation_key,
-    verify_quote,
-)
+from verifier.tpm.checks import PcrValues, QuoteMaterial, assess_platform, check_quote
 from verifier.tpm.claims import tpm_claims
 from verifier.tpm.eventlog import MAX_LOG_BYTES
+from verifier.tpm.ima import MAX_IMA_BYTES
 from verifier.tpm.public import parse_public
+from verifier.tpm.trust import AttestationKeyTrust, trust_attestation_key
 from wire.evidence import TpmEvidence
 
 if TYPE_CHECKING:
@@ -50,7 +42,8 @@ if TYPE_CHECKING:
 
 BINDING_SIZE: Final = 32  # SHA-256: every TPM 2.0 takes 32 bytes of qualifying data
 _INIT_DATA_PCR: Final = 8
-_BASE64_GROUP: Final = 3  # bytes in four characters
+_BASE64_CHARACTERS: Final = 4
+_BASE64_BYTES: Final = 3
 # AR4SI (draft-ietf-rats-ar4si) values used as floors.
 _UNRECOGNISED_INSTANCE: Final = 97
 _UNSAFE_HARDWARE: Final = 96
@@ -93,31 +86,27 @@ class TpmVerifier:
         wanted = expected_report_data(expected, init_data, BINDING_SIZE)
         public = parse_public(b64url_decode(evidence.ak_public, what="ak_public"))
         trust = trust_attestation_key(public, evidence, expected, self._settings, now=now, checks=checks)
-        quote_bytes = b64url_decode(evidence.quote, what="quote")
-        signature_bytes = b64url_decode(evidence.signature, what="signature")
-        quote, signature = verify_quote(public, quote_bytes, signature_bytes, checks)
-        require_extra_data(quote, wanted, checks)
-        values = parse_pcr_values(evidence.pcrs)
-        require_pcrs(
-            quote,
-            signature,
-            values,
-            self._selection(expected),
-            allow_sha1=self._settings.allow_sha1_banks,
+        material = _material(evidence)
+        checked = check_quote(
+            public,
+            material,
+            wanted=wanted,
+            selection=self._selection(expected),
+            settings=self._settings,
             checks=checks,
         )
-        event_log = replay_event_log(_event_log(evidence), values, self._settings, checks)
+        quote, values = checked.quote, checked.values
         floors = {} if not isinstance(expected, Unbound) else {"instance-identity": _UNRECOGNISED_INSTANCE}
         if not assess_platform(quote, self._settings, checks):
             floors["hardware"] = _UNSAFE_HARDWARE
         claims: dict[str, Any] = {
-            "tpm": tpm_claims(quote, public, trust, values, event_log),
+            "tpm": tpm_claims(quote, public, trust, values, checked.logs),
             "report_data": quote.extra_data.hex(),
         }
         bound_init_data = _bind_init_data(init_data, values, claims, floors, checks)
         return VerifiedEvidence(
             tee=self.tee,
-            evidence_digest=hashlib.sha256(quote_bytes).hexdigest(),
+            evidence_digest=hashlib.sha256(material.quote).hexdigest(),
             claims=claims,
             comparable=("tpm",),
             checks=checks.records,
@@ -138,12 +127,22 @@ class TpmVerifier:
         return self._settings.pcr_selection
 
 
-def _event_log(evidence: TpmEvidence) -> bytes | None:
-    if evidence.event_log is None:
+def _material(evidence: TpmEvidence) -> QuoteMaterial:
+    return QuoteMaterial(
+        quote=b64url_decode(evidence.quote, what="quote"),
+        signature=b64url_decode(evidence.signature, what="signature"),
+        pcrs=evidence.pcrs,
+        event_log=_decode_log(evidence.event_log, "event_log", MAX_LOG_BYTES),
+        ima_log=_decode_log(evidence.ima_log, "ima_log", MAX_IMA_BYTES),
+    )
+
+
+def _decode_log(text: str | None, what: str, limit: int) -> bytes | None:
+    if text is None:
         return None
-    if len(evidence.event_log) // 4 * _BASE64_GROUP > MAX_LOG_BYTES:
-        raise TooLarge(f"event log of more than {MAX_LOG_BYTES} bytes")
-    return b64url_decode(evidence.event_log, what="event_log")
+    if len(text) // _BASE64_CHARACTERS * _BASE64_BYTES > limit:
+        raise TooLarge(f"{what} of more than {limit} bytes")
+    return b64url_decode(text, what=what)
 
 
 def _bind_init_data(

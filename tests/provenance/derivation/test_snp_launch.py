@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sevsnpmeasure.vcpu_types import CPU_SIGS
 
 from common.errors import TouchstoneError
 from provenance.derivation import derive
 from provenance.derivation.firmware import DESCRIPTOR_FORMAT, parse_firmware
-from provenance.derivation.launch_shape import CPU_SIGS
 from provenance.derivation.snp_launch import TOOL
 from provenance.errors import (
     ArtifactInvalid,

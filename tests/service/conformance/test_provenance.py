@@ -82,4 +82,4 @@ def test_other_types_are_unsupported_and_never_agree(cases: list[dict[str, Any]]
 )
 def test_broken_case_is_an_outcome_not_a_crash(case: dict[str, Any], tmp_path: Path) -> None:
     outcome = provenance.run_case(case, tmp_path, NOW)
-    assert outcome.agree is not True
+    assert (outcome.got, outcome.agree) == (UNSUPPORTED, None)

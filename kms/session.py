@@ -1,0 +1,113 @@
+"""What a release needs of an attestation result, taken out of its verified claims with types checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from kms.errors import SessionUnbound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SESSION = "session"
+UNIDENTIFIED = "unidentified"
+
+
+class AttestedSession(msgspec.Struct, frozen=True):
+    """A guest that attested to us: its key, what it is, and what that verdict rests on.
+
+    Attributes:
+        jti: the result's id.
+        jwk: the guest's public key, bound by the evidence.
+        nonce: our nonce, bound by the evidence, base64url.
+        status: EAR status.
+        trust_vector: AR4SI claim to value.
+        identity: hardware identity, if proven.
+        evidence_digest: SHA-256, hex.
+        appraisal_policy: name of the appraisal policy.
+        appraisal_policy_digest: SHA-256 of the version that decided, hex.
+        snapshot: reference-value snapshot that it decided on.
+        references: ids of the reference values relied on.
+    """
+
+    jti: str
+    jwk: dict[str, Any]
+    nonce: str
+    status: str
+    trust_vector: dict[str, int]
+    identity: str | None
+    evidence_digest: str
+    appraisal_policy: str
+    appraisal_policy_digest: str
+    snapshot: str
+    references: frozenset[str]
+
+    @property
+    def actor(self) -> str:
+        """How audit records name the guest."""
+        return self.identity or UNIDENTIFIED
+
+
+class _Confirmation(msgspec.Struct, frozen=True):
+    """``cnf`` (RFC 7800 section 3.2)."""
+
+    jwk: dict[str, Any]
+
+
+class _Submodule(msgspec.Struct, frozen=True):
+    """An EAR appraisal (draft-ietf-rats-ear section 3.2)."""
+
+    status: str = msgspec.field(name="ear.status")
+    policy: str = msgspec.field(name="ear.appraisal-policy-id")
+    trust_vector: dict[str, int] = msgspec.field(name="ear.trustworthiness-vector")
+
+
+class _Additions(msgspec.Struct, frozen=True):
+    """Our member ``touchstone`` (docs/formats.md)."""
+
+    bound: str
+    evidence_digest: str
+    policy_digest: str
+    snapshot: str
+    reference_values: tuple[str, ...]
+    identity: str | None = None
+
+
+class _Claims(msgspec.Struct, frozen=True):
+    jti: str
+    eat_nonce: str
+    cnf: _Confirmation
+    submods: dict[str, _Submodule]
+    touchstone: _Additions
+
+
+def session_of(claims: Mapping[str, Any]) -> AttestedSession:
+    """The session of a result whose signature, issuer, audience and time were verified.
+
+    Raises:
+        SessionUnbound: not bound to a nonce of ours and a key of the guest (a relying party's own
+            report data, an offline inspection), or a claim that a release needs is absent.
+    """
+    try:
+        token = msgspec.convert(claims, _Claims)
+        appraisal = token.submods["cpu0"]
+    except (msgspec.ValidationError, KeyError) as error:
+        raise SessionUnbound("the attestation result lacks nonce, key or lineage") from error
+    additions = token.touchstone
+    if additions.bound != _SESSION:
+        raise SessionUnbound("the evidence was not bound to a session of ours")
+    return AttestedSession(
+        jti=token.jti,
+        jwk=token.cnf.jwk,
+        nonce=token.eat_nonce,
+        status=appraisal.status,
+        trust_vector=appraisal.trust_vector,
+        identity=additions.identity,
+        evidence_digest=additions.evidence_digest,
+        appraisal_policy=appraisal.policy,
+        appraisal_policy_digest=additions.policy_digest,
+        snapshot=additions.snapshot,
+        references=frozenset(additions.reference_values),
+    )

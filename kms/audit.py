@@ -25,7 +25,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from common import strict_json
-from common.errors import InputError
+from common.errors import DatabaseUnavailable, InputError
 from kms.errors import AuditUnavailable
 from kms.tables import audit_head, audit_record
 from storage.database import from_micros, to_micros
@@ -132,7 +132,7 @@ class AuditLog:
         try:
             with self._database.write() as connection:
                 return self.append(connection, event)
-        except SQLAlchemyError as error:
+        except DatabaseUnavailable as error:
             raise AuditUnavailable("the audit record could not be committed") from error
 
     def head(self) -> AuditHead:

@@ -51,7 +51,9 @@ def require_floors(session: AttestedSession) -> None:
         raise _denied("the attestation result is below the floor of any release", reasons)
 
 
-def require_policy(compiled: CompiledPolicy, claims: Mapping[str, Any], ref: SecretRef, version: int) -> None:
+def require_policy(
+    compiled: CompiledPolicy, claims: Mapping[str, Any], ref: SecretRef, version: int
+) -> None:
     """Evaluate the release policy.
 
     Args:

@@ -1,4 +1,4 @@
-"""Flow C, result to secret. ``ReleaseService.release`` reads top to bottom in the order things happen:
+"""Flow C, result to secret: ``ReleaseService.release`` reads top to bottom in the order things happen.
 
 1. *Token*: the attestation result is verified (signature, issuer, audience, time), and must be bound to
    a session of ours and a key of the guest that secrets may be encrypted to.
@@ -16,27 +16,29 @@ did not arrive: the log may name more than was received, never less.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
-from sqlalchemy import Connection
 
-from common.errors import DatabaseUnavailable, ReleaseError, TouchstoneError
+from common.binding import thumbprint_text
+from common.errors import DatabaseUnavailable, TouchstoneError
 from kms import jwe
 from kms.audit import AuditEvent, lock_head
 from kms.decision import require_floors, require_policy
-from kms.errors import AuditUnavailable, ReleaseDenied, ReleaseStale
+from kms.errors import AuditUnavailable, ReleaseDenied, ReleaseStale, SecretNotFound
 from kms.release_rows import insert_release, require_quota
 from kms.secrets import DEFAULT_POLICY
-from kms.session import session_of
+from kms.session import UNIDENTIFIED, session_of
 from policy.errors import PolicyNotFound
 from policy.port import PolicyKind
+from policy.store import active_digest_in
 from rvps.lookup import still_live_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+
+    from sqlalchemy import Connection
 
     from kms.audit import AuditLog, AuditRecord
     from kms.checkpoints import Checkpointer
@@ -51,9 +53,7 @@ if TYPE_CHECKING:
 
 _ACTION = "secret.release"
 _MAX_STALE_NAMED = 16
-
-# Digest of the active version of a policy, as the transaction sees it; None where none is active.
-ActiveDigest = Callable[[Connection, PolicyKind, str], str | None]
+_MAX_REASON = 1024
 
 
 class EarReader(Protocol):
@@ -101,7 +101,6 @@ class ReleaseService:
         audit: the log without which nothing is released.
         ears: verifies attestation results.
         policies: active policies, compiled.
-        active_digest: re-checks in the transaction which version of a policy is active.
         quota: how often one identity may get one secret; None for no bound.
         checkpointer: told of every record; None where somebody else writes checkpoints.
     """
@@ -114,7 +113,6 @@ class ReleaseService:
         audit: AuditLog,
         ears: EarReader,
         policies: ActivePolicies,
-        active_digest: ActiveDigest,
         quota: Quota | None = None,
         checkpointer: Checkpointer | None = None,
     ) -> None:
@@ -124,13 +122,10 @@ class ReleaseService:
         self._audit = audit
         self._ears = ears
         self._policies = policies
-        self._active_digest = active_digest
         self._quota = quota
         self._checkpointer = checkpointer
 
-    def release(
-        self, token: str, ref: SecretRef, now: datetime, *, version: int | None = None
-    ) -> Release:
+    def release(self, token: str, ref: SecretRef, now: datetime, *, version: int | None = None) -> Release:
         """Release a secret to the guest that ``token`` is about.
 
         Args:
@@ -153,24 +148,115 @@ class ReleaseService:
             PolicyEngineUnavailable: the policy could not be asked; nothing was released.
         """
         claims = self._ears.verify(token, now)
-        session = session_of(claims)
         try:
+            session = session_of(claims)
             to = jwe.recipient(session.jwk)
             require_floors(session)
-            context = self._secrets.find(ref, version)
-            policy = self._release_policy(context)
-            require_policy(policy, claims, ref, context.version if context else 0)
-            stored, record = self._commit(session, ref, version, context, policy.source.digest, now)
+            wanted = self._secrets.find(ref, version)
+            policy = self._release_policy(wanted)
+            require_policy(policy, claims, ref, wanted.version if wanted else 0)
+            stored, record = self._commit(session, ref, wanted, policy.source.digest, now)
             plaintext = self._secrets.unseal(stored)
         except AuditUnavailable:
             raise
         except TouchstoneError as error:
-            self._audit_denial(session, ref, error, now)
+            self._audit_denial(claims, ref, error, now)
             raise
         if self._checkpointer is not None:
             self._checkpointer.after(record.sequence, now)
         released = stored.context.version
-        token_jwe = jwe.encrypt(
-            to, plaintext, resource=ref.text, version=released, ear_jti=session.jti
+        encrypted = jwe.encrypt(to, plaintext, resource=ref.text, version=released, ear_jti=session.jti)
+        return Release(encrypted, released, record.sequence)
+
+    def _release_policy(self, wanted: Context | None) -> CompiledPolicy:
+        """The policy that decides; the default one about a secret that does not exist.
+
+        Who would not be allowed to have it is not told whether it exists.
+        """
+        name = DEFAULT_POLICY if wanted is None else wanted.release_policy
+        try:
+            return self._policies.active(PolicyKind.RELEASE, name)
+        except PolicyNotFound as error:
+            raise ReleaseDenied(f"release policy {name} is not active") from error
+
+    def _commit(
+        self,
+        session: AttestedSession,
+        ref: SecretRef,
+        wanted: Context | None,
+        policy_digest: str,
+        now: datetime,
+    ) -> tuple[StoredVersion, AuditRecord]:
+        """Step 3: re-check everything that may have changed, record, commit."""
+        if wanted is None:
+            raise SecretNotFound(f"there is no {ref.text} of that version")
+        try:
+            with self._database.write() as connection:
+                self._require_live(connection, session, now)
+                self._require_active(connection, session, wanted, policy_digest)
+                stored = self._secrets.usable(connection, ref, wanted.version)
+                if stored.context != wanted:
+                    raise ReleaseStale(f"{ref.text} was replaced while the release was decided")
+                lock_head(connection)
+                if self._quota is not None:
+                    require_quota(connection, self._quota, ref, session.identity, now)
+                event = _event(session, wanted, policy_digest, now)
+                record = self._audit.append(connection, event)
+                insert_release(
+                    connection, record.sequence, session, wanted, policy_digest=policy_digest, now=now
+                )
+        except DatabaseUnavailable as error:
+            raise AuditUnavailable("the audit record could not be committed") from error
+        return stored, record
+
+    def _require_live(self, connection: Connection, session: AttestedSession, now: datetime) -> None:
+        dead = session.references - still_live_in(connection, session.references, now)
+        if dead:
+            named = sorted(dead)[:_MAX_STALE_NAMED]
+            raise ReleaseStale(
+                f"{len(dead)} reference values that the result rests on are retracted or expired",
+                details={"reference_values": named},
+            )
+
+    def _require_active(
+        self, connection: Connection, session: AttestedSession, wanted: Context, policy_digest: str
+    ) -> None:
+        pairs = (
+            (PolicyKind.APPRAISAL, session.appraisal_policy, session.appraisal_policy_digest),
+            (PolicyKind.RELEASE, wanted.release_policy, policy_digest),
         )
-        return Release(token_jwe, released, record.sequence)
+        for kind, name, digest in pairs:
+            if active_digest_in(connection, kind, name) != digest:
+                raise ReleaseStale(
+                    f"another version of the {kind.value} policy is active than the one that decided",
+                    details={"kind": kind.value, "policy_digest": digest},
+                )
+
+    def _audit_denial(
+        self, claims: Mapping[str, Any], ref: SecretRef, error: TouchstoneError, now: datetime
+    ) -> None:
+        """Record that an authentic result got nothing; if that fails, say so instead of why."""
+        additions = claims.get("touchstone")
+        identity = additions.get("identity") if isinstance(additions, dict) else None
+        details = {
+            "jti": str(claims.get("jti")),
+            "code": error.code,
+            "reason": error.message[:_MAX_REASON],
+        }
+        actor = identity if isinstance(identity, str) else UNIDENTIFIED
+        self._audit.record(AuditEvent(_ACTION, actor, ref.text, "denied", now, details))
+
+
+def _event(session: AttestedSession, wanted: Context, policy_digest: str, now: datetime) -> AuditEvent:
+    details = {
+        "version": wanted.version,
+        "jti": session.jti,
+        "nonce": session.nonce,
+        "guest_key": thumbprint_text(session.jwk),
+        "evidence_digest": session.evidence_digest,
+        "appraisal_policy": session.appraisal_policy_digest,
+        "release_policy": policy_digest,
+        "snapshot": session.snapshot,
+        "reference_values": sorted(session.references),
+    }
+    return AuditEvent(_ACTION, session.actor, wanted.ref.text, "done", now, details)

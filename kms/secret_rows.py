@@ -94,22 +94,29 @@ def shred(connection: Connection, ref: SecretRef, version: int) -> None:
     )
 
 
-def lock(connection: Connection, ref: SecretRef, *, shared: bool = False) -> int:
-    """Hold the secret's row until the transaction ends.
+def lock(connection: Connection, ref: SecretRef, *, shared: bool = False) -> None:
+    """Hold the secret's row until the write transaction ends.
 
     Args:
         connection: the transaction.
         ref: the secret.
         shared: against changes only, not against other releases.
 
-    Returns:
-        The latest version number given out.
-
     Raises:
         SecretNotFound: no such secret.
     """
     statement = select(secret.c.latest_version).where(*_is_secret(ref)).with_for_update(read=shared)
-    latest = connection.execute(statement).scalar()
+    if connection.execute(statement).scalar() is None:
+        raise SecretNotFound(f"there is no {ref.text}")
+
+
+def latest_version(connection: Connection, ref: SecretRef) -> int:
+    """The highest version number given out.
+
+    Raises:
+        SecretNotFound: no such secret.
+    """
+    latest = connection.execute(select(secret.c.latest_version).where(*_is_secret(ref))).scalar()
     if latest is None:
         raise SecretNotFound(f"there is no {ref.text}")
     return int(latest)

@@ -25,7 +25,7 @@ from common.encoding import identifier
 from common.errors import Conflict, InvalidIdentifier, TooLarge
 from kms import sealing
 from kms.audit import AuditEvent, AuditLog
-from kms.errors import RootKeyInvalid, VersionUnusable
+from kms.errors import RootKeyInvalid, SecretNotFound, VersionUnusable
 from kms.root_key import WrappedKey
 from kms.sealing import Context, Sealed
 from kms.secret_id import SecretKind, SecretRef
@@ -35,6 +35,7 @@ from kms.secret_rows import (
     append_state,
     insert_version,
     is_version,
+    latest_version,
     lock,
     read_info,
     read_page,
@@ -210,20 +211,33 @@ class SecretStore:
             for item in read_info(connection, ref).versions:
                 self._destroy(connection, change, item.version)
 
-    def usable(self, connection: Connection, ref: SecretRef, version: int | None = None) -> StoredVersion:
-        """The sealed version that a release takes; it stays usable until the transaction ends.
+    def find(self, ref: SecretRef, version: int | None = None) -> Context | None:
+        """Which version a release would take and which policy decides about it, whatever its state.
 
         Args:
-            connection: the transaction.
             ref: the secret.
             version: a particular one; the newest otherwise.
+
+        Returns:
+            None where there is no such secret or version.
+        """
+        try:
+            with self._database.read() as connection:
+                number = latest_version(connection, ref) if version is None else version
+                row = read_version(connection, ref, number)
+        except SecretNotFound:
+            return None
+        return Context(ref, row.version, row.release_policy)
+
+    def usable(self, connection: Connection, ref: SecretRef, version: int) -> StoredVersion:
+        """A sealed version that may be released; it stays so until the write transaction ends.
 
         Raises:
             SecretNotFound: no such secret or version.
             VersionUnusable: it is disabled or destroyed.
         """
-        latest = lock(connection, ref, shared=True)
-        row = read_version(connection, ref, latest if version is None else version)
+        lock(connection, ref, shared=True)
+        row = read_version(connection, ref, version)
         state = fold_states(read_states(connection, ref, row.version))
         if state is not VersionState.ACTIVE:
             raise VersionUnusable(f"{ref.text} version {row.version} is {state.value}")

@@ -47,6 +47,13 @@ class PolicyStale(PolicyError):
     advice = "Read the present version and decide again."
 
 
+class PolicyCorrupt(PolicyError):
+    """A stored policy's text is not the one its digest names; it is not used."""
+
+    code = "policy.corrupt"
+    advice = "Someone or something changed the database; restore it, or put and activate the policy anew."
+
+
 class PolicyEngineUnavailable(UnavailableError):
     """The OPA server does not answer; the decision is a denial."""
 

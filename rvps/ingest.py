@@ -135,9 +135,7 @@ def ingest_in(
     wrote = _write_attestation(connection, admitted, origins, known, stamp)
     present = _present(connection, rows)
     dead = _individually_retracted(connection, admitted.authentic.attestation)
-    fresh = [
-        row for row in rows.values() if row["id"] not in present and _claim(row) not in dead
-    ]
+    fresh = [row for row in rows.values() if row["id"] not in present and _claim(row) not in dead]
     if fresh:
         connection.execute(insert(reference_value), [row | stamp for row in fresh])
     added = tuple(row["id"] for row in fresh)
@@ -370,9 +368,7 @@ def _write_signers(connection: Connection, digest: str, signers: Sequence[Signer
         ],
     )
     connection.execute(
-        update(attestation)
-        .where(attestation.c.digest == digest)
-        .values(signers=len(rows) + len(new))
+        update(attestation).where(attestation.c.digest == digest).values(signers=len(rows) + len(new))
     )
     return True
 
@@ -434,5 +430,10 @@ def _claim(row: Mapping[str, Any]) -> tuple[str, str]:
 def _json(value: object) -> str:
     try:
         return msgspec.json.encode(value, order="sorted").decode("utf-8")
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:  # a lone surrogate is a ValueError
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+        RecursionError,
+    ) as error:  # a lone surrogate is a ValueError
         raise Malformed("the attestation's lineage has a part that is not JSON") from error

@@ -148,7 +148,9 @@ class _Answer:
         start, end, selection = self._span
         if start <= now < end:
             return selection
-        dates = [date for item in self.values for date in (item.not_before, item.expires) if date is not None]
+        dates = [
+            date for item in self.values for date in (item.not_before, item.expires) if date is not None
+        ]
         valid = tuple(item for item in self.values if _valid(item, now))
         selection = Selection(self.snapshot, valid)
         self._span = (
@@ -177,7 +179,9 @@ class _Cache:
         self.snapshot = snapshot_id
         self.names: Generations[str, _Slice | _Large] = Generations(_NAMES_KEPT)
         self.keys: Generations[tuple[str, str], _Slice] = Generations(_KEYS_KEPT)
-        self.answers: Generations[tuple[frozenset[str], frozenset[str]], _Answer] = Generations(_ANSWERS_KEPT)
+        self.answers: Generations[tuple[frozenset[str], frozenset[str]], _Answer] = Generations(
+            _ANSWERS_KEPT
+        )
 
     def collect(self, names: frozenset[str], observed: frozenset[str]) -> _Answer | None:
         """The answer from what was read, kept; None if something was not."""
@@ -228,16 +232,12 @@ def _read_name(connection: Connection, name: str) -> _Slice | _Large:
     numbers = connection.execute(ids).scalars().all()
     if len(numbers) > SMALL_NAME:
         return _LARGE
-    query = (
-        values_with_lineage()
-        .where(reference_value.c.seq.in_(numbers))
-        .order_by(reference_value.c.seq)
-    )
+    query = values_with_lineage().where(reference_value.c.seq.in_(numbers)).order_by(reference_value.c.seq)
     return _Slice(reference_values(connection, connection.execute(query).all()))
 
 
 def _read_keys(connection: Connection, name: str, keys: Sequence[str]) -> dict[str, _Slice]:
-    found = {key: _ABSENT for key in keys}
+    found = dict.fromkeys(keys, _ABSENT)
     for start in range(0, len(keys), _KEYS_A_QUERY):
         chunk = keys[start : start + _KEYS_A_QUERY]
         # One index seek per key tells which are there, however many rows share a key.

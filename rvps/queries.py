@@ -7,6 +7,7 @@ is one snapshot; states are those at ``now``.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -43,8 +44,7 @@ from rvps.tables import (
 from storage.database import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import datetime
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy import Column, Connection, Row, Select
 
@@ -85,8 +85,9 @@ def get_attestation(database: Database, digest: str) -> AttestationRecord:
     Raises:
         UnknownAttestation: none has that digest.
     """
+    query = select(attestation).where(attestation.c.digest == _storable(digest))
     with database.read() as connection:
-        row = connection.execute(select(attestation).where(attestation.c.digest == digest)).one_or_none()
+        row = connection.execute(query).one_or_none()
         if row is None:
             raise UnknownAttestation("no attestation has that digest")
         return AttestationRecord(
@@ -100,7 +101,9 @@ def get_attestation(database: Database, digest: str) -> AttestationRecord:
             retractions=_retractions_of(connection, (digest,)).get(digest, ()),
             checks=_CHECKS.decode(
                 connection.execute(
-                    select(attestation_document.c.checks).where(attestation_document.c.attestation == digest)
+                    select(attestation_document.c.checks).where(
+                        attestation_document.c.attestation == digest
+                    )
                 ).scalar_one()
             ),
         )
@@ -112,10 +115,11 @@ def get_envelope(database: Database, digest: str) -> bytes:
     Raises:
         UnknownAttestation: no attestation has that digest.
     """
+    query = select(attestation_document.c.envelope).where(
+        attestation_document.c.attestation == _storable(digest)
+    )
     with database.read() as connection:
-        found: bytes | None = connection.execute(
-            select(attestation_document.c.envelope).where(attestation_document.c.attestation == digest)
-        ).scalar_one_or_none()
+        found: bytes | None = connection.execute(query).scalar_one_or_none()
     if found is None:
         raise UnknownAttestation("no attestation has that digest")
     return found
@@ -152,8 +156,9 @@ def get_reference_value(database: Database, id: str, *, now: datetime) -> ValueR
     Raises:
         UnknownReferenceValue: none has that id.
     """
+    query = _filtered(id=id)
     with database.read() as connection:
-        rows = connection.execute(values_with_lineage().where(reference_value.c.id == id)).all()
+        rows = connection.execute(query).all()
         if not rows:
             raise UnknownReferenceValue("no reference value has that id")
         return _records(connection, rows, now)[0]
@@ -253,7 +258,7 @@ def _page(
     return rows[:limit], str(rows[limit - 1]._mapping[order])  # noqa: SLF001 (SQLAlchemy's public name)
 
 
-def _records(connection: Connection, rows: list[Row[Any]] | Any, now: datetime) -> tuple[ValueRecord, ...]:
+def _records(connection: Connection, rows: Sequence[Row[Any]], now: datetime) -> tuple[ValueRecord, ...]:
     values = reference_values(connection, rows)
     wanted = {row.retraction for row in rows if row.retraction is not None}
     found = _retractions(connection, wanted)
@@ -294,22 +299,17 @@ def _state(row: Row[Any], moment: int) -> ValueState:
 def _events(
     row: Row[Any], record: ValueRecord, covering: Iterable[RetractionRecord], now: datetime
 ) -> tuple[Event, ...]:
-    events = [
-        (
-            row.submitted_at,
-            Event(EventKind.INGESTED, rfc3339_of(row.submitted_at), row.submitted_by, row.epoch),
-        )
-    ]
     retractions = {item.id: item for item in covering}
     if record.retraction is not None:
         retractions.setdefault(record.retraction.id, record.retraction)
+    events = [Event(EventKind.INGESTED, rfc3339_of(row.submitted_at), row.submitted_by, row.epoch)]
     events += [
-        (item.epoch, Event(EventKind.RETRACTED, item.at, item.by, item.epoch, item))
-        for item in retractions.values()
+        Event(EventKind.RETRACTED, item.at, item.by, item.epoch, item) for item in retractions.values()
     ]
     if row.expires != NEVER and row.expires <= to_micros(now):
-        events.append((row.expires, Event(EventKind.EXPIRED, rfc3339_of(row.expires))))
-    return tuple(event for _, event in sorted(events, key=lambda pair: (pair[1].at, pair[1].epoch or 0)))
+        events.append(Event(EventKind.EXPIRED, rfc3339_of(row.expires)))
+    # Not sorted as text: RFC 3339 with and without a fraction does not sort in order of time.
+    return tuple(sorted(events, key=lambda event: datetime.fromisoformat(event.at)))
 
 
 def _demand(connection: Connection, id: str | None, digest: str | None) -> None:  # noqa: A002

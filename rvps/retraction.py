@@ -30,7 +30,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, FromClause
 
-__all__ = ["Affected", "RetractionResult", "RetractionTarget", "TargetKind", "affected", "retract", "retract_in"]
+__all__ = [
+    "Affected",
+    "RetractionResult",
+    "RetractionTarget",
+    "TargetKind",
+    "affected",
+    "retract",
+    "retract_in",
+]
 
 
 class RetractionResult(msgspec.Struct, frozen=True):
@@ -133,9 +141,13 @@ def affected(source: Database | Connection, target: RetractionTarget) -> Affecte
         _demand_known(connection, target)
         digests = connection.execute(select(covered(target).c.digest)).scalars().all()
         if target.kind is TargetKind.REFERENCE_VALUE:
-            digests = connection.execute(
-                select(reference_value.c.attestation).where(reference_value.c.id == target.value)
-            ).scalars().all()
+            digests = (
+                connection.execute(
+                    select(reference_value.c.attestation).where(reference_value.c.id == target.value)
+                )
+                .scalars()
+                .all()
+            )
         rows = connection.execute(
             select(
                 reference_value.c.id,
@@ -167,9 +179,7 @@ def _is_there(connection: Connection, target: RetractionTarget) -> bool:
     return found.scalar_one_or_none() is not None
 
 
-def _earlier(
-    connection: Connection, target: RetractionTarget, state: snapshot.State
-) -> RetractionResult:
+def _earlier(connection: Connection, target: RetractionTarget, state: snapshot.State) -> RetractionResult:
     digests = connection.execute(
         select(retraction_attestation.c.attestation)
         .where(retraction_attestation.c.retraction == target.id)
@@ -188,7 +198,9 @@ def _demand_known(connection: Connection, target: RetractionTarget) -> None:
         here = select(attestation.c.digest).where(attestation.c.digest == target.value)
         named = select(attestation_origin.c.origin).where(attestation_origin.c.origin == target.value)
         if connection.execute(here.union(named)).first() is None:
-            raise UnknownAttestation(f"no attestation has the digest {target.value}, or rests on one that has")
+            raise UnknownAttestation(
+                f"no attestation has the digest {target.value}, or rests on one that has"
+            )
     if target.kind is TargetKind.REFERENCE_VALUE:
         found = select(reference_value.c.id).where(reference_value.c.id == target.value)
         if connection.execute(found).first() is None:
@@ -267,9 +279,7 @@ def _corroborated(target: RetractionTarget) -> ColumnElement[bool]:
         else other.c.attestation.not_in(select(covered(target).c.digest))
     )
     return exists(
-        select(other.c.id).where(
-            and_(_same_content(other), other.c.retraction.is_(None), independent)
-        )
+        select(other.c.id).where(and_(_same_content(other), other.c.retraction.is_(None), independent))
     )
 
 

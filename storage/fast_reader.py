@@ -70,7 +70,9 @@ class FastReader:
                 return self._read(statement)
             except self._engine.dialect.loaded_dbapi.Error as error:
                 self._drop()
-                raise DatabaseUnavailable(f"the database does not answer ({type(error).__name__})") from error
+                raise DatabaseUnavailable(
+                    f"the database does not answer ({type(error).__name__})"
+                ) from error
 
     def close(self) -> None:
         """Close the connection, if this process opened one."""

@@ -3,8 +3,8 @@
 Order: make a folder of our own name; check the provider; note the generation; write ``inblob``; read
 ``outblob`` and ``auxblob``; check that the generation counts our one write and no other; remove the folder.
 
-Source: Linux, Documentation/ABI/testing/configfs-tsm: "userspace can detect conflicts by checking
-generation before writing to any attribute and making sure the number of writes matches expected increments".
+Source: Linux, Documentation/ABI/testing/configfs-tsm (attributes ``inblob``, ``outblob``, ``auxblob``,
+``provider``, ``generation``; the last counts writes, so that a caller can tell its own from another's).
 
 Not done: ``privlevel`` (reports are requested at the guest's own VMPL) and service providers (SVSM).
 """

@@ -1,0 +1,463 @@
+"""Policy versions: immutable texts, numbered per kind and name, one of them active.
+
+Invariants:
+
+* A version never changes and is never deleted. Its digest is stored beside it and computed again at each
+  read: a text that was altered in the database is refused, not used.
+* Putting a version activates nothing. Who activated what, and when, stays on record.
+* ``rollback`` goes back to what was active before, and once more to what was active before that: it never
+  alternates between two versions.
+* Who names the version that was seen active (``expected``) is told when that is no longer so.
+
+Not done here: compiling. The caller compiles with its engine first, so that only what compiles is put.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime  # noqa: TC003 (msgspec resolves it at run time)
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+from sqlalchemy import and_, delete, func, insert, select, update
+
+from common.encoding import identifier
+from common.errors import Malformed, SchemaMismatch, TooLarge
+from policy.errors import PolicyCorrupt, PolicyNotFound, PolicyStale
+from policy.port import PolicyKind, PolicySource
+from policy.tables import policy_activation, policy_active, policy_state, policy_version
+from storage.database import from_micros, to_micros
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection, Row, Table
+
+    from storage.database import Database
+
+MAX_TEXT_BYTES: Final = 1 << 20
+_MAX_CALLER: Final = 2048
+_MAX_VERSION: Final = 2**31 - 1
+_GENERATION_SQL: Final = "SELECT generation FROM policy_state WHERE id = 1"
+
+
+class PolicyVersion(msgspec.Struct, frozen=True):
+    """One version.
+
+    Attributes:
+        kind: what the policy decides.
+        name: its name.
+        version: 1, 2, 3 ... per kind and name.
+        digest: SHA-256 of the text's UTF-8, hex; checked against the text.
+        text: Rego source, exactly as uploaded.
+        created_by: who put it.
+        created_at: when.
+    """
+
+    kind: PolicyKind
+    name: str
+    version: int
+    digest: str
+    text: str
+    created_by: str
+    created_at: datetime
+
+    @property
+    def source(self) -> PolicySource:
+        """What an engine compiles."""
+        return PolicySource(self.kind, self.text)
+
+
+class PolicySummary(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A policy in a listing.
+
+    Attributes:
+        kind: what it decides.
+        name: its name.
+        latest: its highest version.
+        active: the active version; absent if none is.
+        digest: of the active version.
+    """
+
+    kind: PolicyKind
+    name: str
+    latest: int
+    active: int | None = None
+    digest: str | None = None
+
+
+class Activation(msgspec.Struct, frozen=True):
+    """That a version became the active one.
+
+    Attributes:
+        kind: of the policy.
+        name: of the policy.
+        version: what became active.
+        action: by ``activate`` or by ``rollback``.
+        by: who did it.
+        at: when.
+    """
+
+    kind: PolicyKind
+    name: str
+    version: int
+    action: Literal["activate", "rollback"]
+    by: str
+    at: datetime
+
+
+class PolicyStore:
+    """The versions in a database. Thread-safe.
+
+    Args:
+        database: where they are.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Keep the database."""
+        self._database = database
+
+    def put(self, kind: PolicyKind, name: str, text: str, *, by: str, now: datetime) -> PolicyVersion:
+        """Add a version; the latest one is returned, and nothing added, if its text is the same.
+
+        Raises:
+            InvalidIdentifier: the name.
+            TooLarge: the text has more than ``MAX_TEXT_BYTES``.
+            Malformed: the text is not storable, or the caller is not named.
+        """
+        identifier(name, what="policy name")
+        digest = _digest(text)
+        _check_caller(by)
+        with self._database.write() as connection:
+            _lock(connection)
+            latest = connection.execute(
+                select(policy_version)
+                .where(_of(policy_version, kind, name))
+                .order_by(policy_version.c.version.desc())
+                .limit(1)
+            ).one_or_none()
+            if latest is not None and latest.digest == digest:
+                return _version(latest)
+            row = {
+                "kind": kind.value,
+                "name": name,
+                "version": 1 if latest is None else latest.version + 1,
+                "digest": digest,
+                "text": text,
+                "created_by": by,
+                "created_at": to_micros(now),
+            }
+            connection.execute(insert(policy_version).values(row))
+            return _read_version(connection, kind, name, int(str(row["version"])))
+
+    def get(self, kind: PolicyKind, name: str, version: int) -> PolicyVersion:
+        """One version.
+
+        Raises:
+            PolicyNotFound: there is none.
+            PolicyCorrupt: its text was altered.
+        """
+        with self._database.read() as connection:
+            return _read_version(connection, kind, name, version)
+
+    def active(self, kind: PolicyKind, name: str) -> PolicyVersion:
+        """The active version.
+
+        Raises:
+            PolicyNotFound: none is active.
+            PolicyCorrupt: its text was altered.
+        """
+        with self._database.read() as connection:
+            return active_in(connection, kind, name)
+
+    def generation(self) -> int:
+        """A number that changes with every activation of any policy; for whoever keeps compiled ones.
+
+        One cheap read, meant for every request.
+
+        Raises:
+            SchemaMismatch: the database is not migrated.
+            DatabaseUnavailable: the database does not answer.
+        """
+        row = self._database.fast_row(_GENERATION_SQL)
+        if row is None:
+            raise SchemaMismatch("the policy store has no state row")
+        return int(row[0])
+
+    def activate(
+        self,
+        kind: PolicyKind,
+        name: str,
+        version: int,
+        *,
+        by: str,
+        now: datetime,
+        expected: int | msgspec.UnsetType | None = msgspec.UNSET,
+    ) -> PolicyVersion:
+        """Make a version the active one; nothing happens if it is already.
+
+        Args:
+            kind: of the policy.
+            name: of the policy.
+            version: what to activate.
+            by: the caller.
+            now: aware UTC.
+            expected: the version that the caller saw active (None: saw none); not compared if not given.
+
+        Raises:
+            PolicyNotFound: there is no such version.
+            PolicyCorrupt: its text was altered.
+            PolicyStale: another version than ``expected`` is active.
+        """
+        _check_caller(by)
+        with self._database.write() as connection:
+            generation = _lock(connection)
+            present = _present(connection, kind, name)
+            _demand_expected(present, expected)
+            chosen = _read_version(connection, kind, name, version)
+            if present is None or present.version != version:
+                previous = None if present is None else present.activation
+                row = _activation_row(chosen, "activate", previous, by, now)
+                _point(connection, row, generation)
+            return chosen
+
+    def rollback(
+        self,
+        kind: PolicyKind,
+        name: str,
+        *,
+        by: str,
+        now: datetime,
+        expected: int | msgspec.UnsetType = msgspec.UNSET,
+    ) -> PolicyVersion:
+        """Make the version active that was active before the present one; returns it.
+
+        Raises:
+            PolicyNotFound: none is active, or none was before.
+            PolicyCorrupt: its text was altered.
+            PolicyStale: another version than ``expected`` is active.
+        """
+        _check_caller(by)
+        with self._database.write() as connection:
+            generation = _lock(connection)
+            present = _present(connection, kind, name)
+            _demand_expected(present, expected)
+            earlier = None if present is None else _earlier(connection, present.activation)
+            if earlier is None:
+                raise PolicyNotFound(
+                    f"no {kind} policy {name!a} was active before the present one",
+                    advice="Activate the version that is meant: `touchstone policy versions` lists them.",
+                )
+            chosen = _read_version(connection, kind, name, earlier.version)
+            _point(connection, _activation_row(chosen, "rollback", earlier.previous, by, now), generation)
+            return chosen
+
+    def list(self) -> tuple[PolicySummary, ...]:
+        """Every policy, by kind and name."""
+        latest = (
+            select(
+                policy_version.c.kind,
+                policy_version.c.name,
+                func.max(policy_version.c.version).label("latest"),
+            )
+            .group_by(policy_version.c.kind, policy_version.c.name)
+            .subquery()
+        )
+        query = (
+            select(latest, policy_active.c.version, policy_version.c.digest)
+            .outerjoin(
+                policy_active,
+                and_(policy_active.c.kind == latest.c.kind, policy_active.c.name == latest.c.name),
+            )
+            .outerjoin(
+                policy_version,
+                and_(
+                    policy_version.c.kind == policy_active.c.kind,
+                    policy_version.c.name == policy_active.c.name,
+                    policy_version.c.version == policy_active.c.version,
+                ),
+            )
+            .order_by(latest.c.kind, latest.c.name)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return tuple(
+            PolicySummary(PolicyKind(row.kind), row.name, row.latest, row.version, row.digest)
+            for row in rows
+        )
+
+    def versions(self, kind: PolicyKind, name: str) -> tuple[PolicyVersion, ...]:
+        """Every version of a policy, newest first.
+
+        Raises:
+            PolicyNotFound: there is none.
+            PolicyCorrupt: a text was altered.
+        """
+        query = (
+            select(policy_version)
+            .where(_of(policy_version, kind, name))
+            .order_by(policy_version.c.version.desc())
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        if not rows:
+            raise PolicyNotFound(f"there is no {kind} policy {name!a}")
+        return tuple(_version(row) for row in rows)
+
+    def history(self, kind: PolicyKind, name: str) -> tuple[Activation, ...]:
+        """Every activation of a policy, newest first; empty if there was none."""
+        query = (
+            select(policy_activation)
+            .where(_of(policy_activation, kind, name))
+            .order_by(policy_activation.c.seq.desc())
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return tuple(
+            Activation(PolicyKind(row.kind), row.name, row.version, row.action, row.by, from_micros(row.at))
+            for row in rows
+        )
+
+
+def active_in(connection: Connection, kind: PolicyKind, name: str) -> PolicyVersion:
+    """The active version, read in the caller's transaction.
+
+    Raises:
+        PolicyNotFound: none is active.
+        PolicyCorrupt: its text was altered.
+    """
+    present = _present(connection, kind, name)
+    if present is None:
+        raise PolicyNotFound(f"no {kind} policy {name!a} is active")
+    return _read_version(connection, kind, name, present.version)
+
+
+def active_digest_in(connection: Connection, kind: PolicyKind, name: str) -> str | None:
+    """Digest of the active version, held so until the caller's write transaction ends; None if none is.
+
+    For whoever acts on an earlier decision and must know that the policy is still the one it rests on.
+    """
+    query = (
+        select(policy_version.c.digest)
+        .join(
+            policy_active,
+            and_(
+                policy_active.c.kind == policy_version.c.kind,
+                policy_active.c.name == policy_version.c.name,
+                policy_active.c.version == policy_version.c.version,
+            ),
+        )
+        .where(_of(policy_active, kind, name))
+        .with_for_update(read=True, of=policy_active)
+    )
+    found: str | None = connection.execute(query).scalar_one_or_none()
+    return found
+
+
+def _of(table: Table, kind: PolicyKind, name: str) -> ColumnElement[bool]:
+    identifier(name, what="policy name")
+    return and_(table.c.kind == kind.value, table.c.name == name)
+
+
+def _digest(text: str) -> str:
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise Malformed("the policy's text has a lone surrogate") from error
+    if len(data) > MAX_TEXT_BYTES:
+        raise TooLarge(f"the policy has {len(data)} bytes, the limit is {MAX_TEXT_BYTES}")
+    if "\0" in text:
+        raise Malformed("the policy's text has a NUL character")
+    return hashlib.sha256(data).hexdigest()
+
+
+def _check_caller(by: str) -> None:
+    if not by or len(by) > _MAX_CALLER or not by.isprintable():
+        raise Malformed("the caller is not named by 1 to 2048 printable characters")
+
+
+def _lock(connection: Connection) -> int:
+    query = select(policy_state.c.generation).where(policy_state.c.id == 1).with_for_update()
+    found: int | None = connection.execute(query).scalar_one_or_none()
+    if found is None:
+        raise SchemaMismatch("the policy store has no state row")
+    return found
+
+
+def _present(connection: Connection, kind: PolicyKind, name: str) -> Row[Any] | None:
+    query = select(policy_active.c.version, policy_active.c.activation)
+    return connection.execute(query.where(_of(policy_active, kind, name))).one_or_none()
+
+
+def _demand_expected(present: Row[Any] | None, expected: int | msgspec.UnsetType | None) -> None:
+    version = None if present is None else present.version
+    if expected is msgspec.UNSET or expected == version:
+        return
+    raise PolicyStale(
+        f"version {version} is active now, not {expected}" if version else "no version is active now",
+        details={"active": version, "expected": expected},
+    )
+
+
+def _earlier(connection: Connection, activation: int) -> Row[Any] | None:
+    """The activation that was in force before ``activation``."""
+    present = policy_activation.alias("present")
+    query = (
+        select(policy_activation.c.version, policy_activation.c.previous)
+        .join(present, present.c.previous == policy_activation.c.seq)
+        .where(present.c.seq == activation)
+    )
+    return connection.execute(query).one_or_none()
+
+
+def _activation_row(
+    chosen: PolicyVersion, action: str, previous: int | None, by: str, now: datetime
+) -> dict[str, Any]:
+    return {
+        "kind": chosen.kind.value,
+        "name": chosen.name,
+        "version": chosen.version,
+        "action": action,
+        "previous": previous,
+        "by": by,
+        "at": to_micros(now),
+    }
+
+
+def _point(connection: Connection, row: dict[str, Any], generation: int) -> None:
+    """Write an activation and point at it."""
+    seq = connection.execute(
+        insert(policy_activation).values(row).returning(policy_activation.c.seq)
+    ).scalar_one()
+    key = {"kind": row["kind"], "name": row["name"]}
+    connection.execute(
+        delete(policy_active).where(
+            policy_active.c.kind == row["kind"], policy_active.c.name == row["name"]
+        )
+    )
+    connection.execute(insert(policy_active).values(**key, version=row["version"], activation=seq))
+    connection.execute(update(policy_state).where(policy_state.c.id == 1).values(generation=generation + 1))
+
+
+def _read_version(connection: Connection, kind: PolicyKind, name: str, version: int) -> PolicyVersion:
+    query = select(policy_version).where(_of(policy_version, kind, name))
+    row = None
+    if 0 < version <= _MAX_VERSION:
+        row = connection.execute(query.where(policy_version.c.version == version)).one_or_none()
+    if row is None:
+        raise PolicyNotFound(f"there is no version {version} of a {kind} policy {name!a}")
+    return _version(row)
+
+
+def _version(row: Row[Any]) -> PolicyVersion:
+    if hashlib.sha256(row.text.encode("utf-8")).hexdigest() != row.digest:
+        raise PolicyCorrupt(
+            f"version {row.version} of {row.kind} policy {row.name} is not what its digest names"
+        )
+    return PolicyVersion(
+        kind=PolicyKind(row.kind),
+        name=row.name,
+        version=row.version,
+        digest=row.digest,
+        text=row.text,
+        created_by=row.created_by,
+        created_at=from_micros(row.created_at),
+    )

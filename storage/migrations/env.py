@@ -1,0 +1,14 @@
+"""Alembic's environment: migrations run on the connection, and in the transaction, of ``storage.migrate``."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from storage.metadata import METADATA
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=METADATA,
+    transactional_ddl=True,
+)
+context.run_migrations()

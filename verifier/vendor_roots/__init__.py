@@ -1,0 +1,92 @@
+"""Vendor certificates that the product carries, pinned by digest (docs/adr/0008-pinned-roots.md).
+
+One PEM per certificate lies beside ``SOURCES.toml``, which names for each the registry package it was
+read from and the SHA-256 of its DER. ``load`` compares that digest at every load, so that a file changed
+on disk is refused instead of trusted. Nothing is ever fetched into here at run time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from common.errors import InvalidSetting
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+_SOURCES: Final = "SOURCES.toml"
+
+
+class VendorCertificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One entry of ``SOURCES.toml``.
+
+    Attributes:
+        file: PEM file, relative to this folder.
+        subject: common name of the subject.
+        package: registry package it was read from.
+        version: of that package.
+        registry: which registry.
+        licence: SPDX identifier of the package's licence.
+        path: file inside the package.
+        sha256: SHA-256 of the certificate's DER, lower-case hex.
+    """
+
+    file: str
+    subject: str
+    package: str
+    version: str
+    registry: str
+    licence: str
+    path: str
+    sha256: str
+
+
+@cache
+def sources() -> tuple[VendorCertificate, ...]:
+    """Every certificate carried, with its source."""
+    document = tomllib.loads((_folder() / _SOURCES).read_text(encoding="utf-8"))
+    return msgspec.convert(tuple(document["certificate"]), tuple[VendorCertificate, ...])
+
+
+@cache
+def load(file: str) -> x509.Certificate:
+    """The certificate in ``file``, its digest compared with the recorded one.
+
+    Raises:
+        InvalidSetting: not listed, unreadable, or not the certificate that was recorded.
+    """
+    entry = next((source for source in sources() if source.file == file), None)
+    if entry is None:
+        raise InvalidSetting(f"no vendor certificate {file} is recorded")
+    return check((_folder() / file).read_bytes(), entry)
+
+
+def check(pem: bytes, entry: VendorCertificate) -> x509.Certificate:
+    """Parse one PEM and compare the SHA-256 of its DER with ``entry``.
+
+    Raises:
+        InvalidSetting: not one certificate, or another than the recorded one.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+    except ValueError as error:
+        raise InvalidSetting(f"vendor certificate {entry.file} cannot be parsed") from error
+    digest = hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+    if digest != entry.sha256:
+        raise InvalidSetting(
+            f"vendor certificate {entry.file} has digest {digest}, recorded is {entry.sha256}",
+            advice="The installation was altered: install the package again.",
+        )
+    return certificate
+
+
+def _folder() -> Traversable:
+    return files(__name__)

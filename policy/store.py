@@ -19,7 +19,7 @@ from datetime import datetime  # noqa: TC003 (msgspec resolves it at run time)
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
-from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy import and_, func, insert, select, update
 
 from common.encoding import identifier
 from common.errors import Malformed, SchemaMismatch, TooLarge
@@ -382,12 +382,12 @@ def _lock(connection: Connection) -> int:
     return found
 
 
-def _present(connection: Connection, kind: PolicyKind, name: str) -> Row[Any] | None:
+def _present(connection: Connection, kind: PolicyKind, name: str) -> Any:
     query = select(policy_active.c.version, policy_active.c.activation)
     return connection.execute(query.where(_of(policy_active, kind, name))).one_or_none()
 
 
-def _demand_expected(present: Row[Any] | None, expected: int | msgspec.UnsetType | None) -> None:
+def _demand_expected(present: Any, expected: int | msgspec.UnsetType | None) -> None:
     version = None if present is None else present.version
     if expected is msgspec.UNSET or expected == version:
         return
@@ -397,7 +397,7 @@ def _demand_expected(present: Row[Any] | None, expected: int | msgspec.UnsetType
     )
 
 
-def _earlier(connection: Connection, activation: int) -> Row[Any] | None:
+def _earlier(connection: Connection, activation: int) -> Any:
     """The activation that was in force before ``activation``."""
     present = policy_activation.alias("present")
     query = (
@@ -428,12 +428,15 @@ def _point(connection: Connection, row: dict[str, Any], generation: int) -> None
         insert(policy_activation).values(row).returning(policy_activation.c.seq)
     ).scalar_one()
     key = {"kind": row["kind"], "name": row["name"]}
-    connection.execute(
-        delete(policy_active).where(
-            policy_active.c.kind == row["kind"], policy_active.c.name == row["name"]
-        )
+    pointer = {"version": row["version"], "activation": seq}
+    # Updated in place where it is there: a reader that waits for this row then sees what it became.
+    moved = connection.execute(
+        update(policy_active)
+        .where(policy_active.c.kind == row["kind"], policy_active.c.name == row["name"])
+        .values(pointer)
     )
-    connection.execute(insert(policy_active).values(**key, version=row["version"], activation=seq))
+    if moved.rowcount == 0:
+        connection.execute(insert(policy_active).values(**key, **pointer))
     connection.execute(update(policy_state).where(policy_state.c.id == 1).values(generation=generation + 1))
 
 

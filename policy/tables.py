@@ -81,8 +81,5 @@ policy_active = Table(
     ),
 )
 
-event.listen(
-    policy_state,
-    "after_create",
-    DDL("INSERT INTO policy_state (id, generation) VALUES (1, 0)"),
-)
+_seed = "INSERT INTO policy_state (id, generation) VALUES (1, 0)"
+event.listen(policy_state, "after_create", DDL(_seed))  # type: ignore[no-untyped-call]

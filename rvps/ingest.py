@@ -19,19 +19,25 @@ Not done here: verification and derivation (``provenance.pipeline``), whose type
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import insert, select, update
 
-from common.encoding import hex_decode
-from common.errors import Malformed, TooLarge
-from policy.port import canonical_key
 from rvps import snapshot, targets
 from rvps.errors import AlreadyRetracted
+from rvps.ingest_rows import (
+    attestation_row,
+    check,
+    document_row,
+    effective_at,
+    origin_rows,
+    origins_of,
+    signer_rows,
+    value_row,
+)
+from rvps.rows import IN_CHUNK
 from rvps.tables import (
-    NEVER,
     attestation,
     attestation_document,
     attestation_origin,
@@ -39,7 +45,7 @@ from rvps.tables import (
     reference_value,
     retraction,
 )
-from rvps.targets import Facts, TargetKind, printable
+from rvps.targets import Facts, TargetKind
 from storage.database import to_micros
 
 if TYPE_CHECKING:
@@ -49,16 +55,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from provenance.model import AdmittedStatement, DerivedValue, Signer
+    from rvps.ingest_rows import Origin
     from storage.database import Database
-
-_SHA256_BYTES: Final = 32
-_ID_HEX_CHARS: Final = 32
-# PostgreSQL takes at most 2704 bytes of an index entry (nbtree, BTMaxItemSize): name, key and date.
-MAX_NAME_BYTES: Final = 256
-MAX_KEY_BYTES: Final = 2048
-_IN_CHUNK: Final = 500
-# RFC 7493 section 2.2: integers that every JSON reader keeps exact.
-_MAX_SAFE_INTEGER: Final = 2**53 - 1
 
 
 class IngestResult(msgspec.Struct, frozen=True):
@@ -79,15 +77,6 @@ class IngestResult(msgspec.Struct, frozen=True):
     added: tuple[str, ...]
     retracted: tuple[str, ...]
     snapshot: str
-
-
-class Origin(msgspec.Struct, frozen=True, rename="camel"):
-    """An attestation that a reference-value statement names as its source (``inputs.derivedFrom``)."""
-
-    attestation: str
-    builder: str | None = None
-    source_uri: str | None = None
-    source_revision: str | None = None
 
 
 def ingest(
@@ -125,9 +114,9 @@ def ingest_in(
     now: datetime,
 ) -> IngestResult:
     """``ingest`` as part of the caller's write transaction."""
-    origins = _origins(derived)
-    _check(admitted, origins, submitted_by)
-    rows = {row["id"]: row for row in (_value_row(admitted, value) for value in derived)}
+    origins = origins_of(derived)
+    check(admitted, origins, submitted_by)
+    rows = {row["id"]: row for row in (value_row(admitted, value) for value in derived)}
     before = snapshot.lock(connection)
     known = _known(connection, admitted.authentic.attestation)
     _refuse_retracted(connection, admitted, origins, known)
@@ -160,100 +149,6 @@ def ingest_in(
     )
 
 
-def value_id(row: Mapping[str, Any]) -> str:
-    """Id of a value: ``rv-`` and 128 bits of a SHA-256 over what makes it this value."""
-    identity = [
-        row["attestation"],
-        row["name"],
-        row["value"],
-        row["tee"],
-        row["release_group"],
-        row["rule"],
-        row["inputs"],
-        row["scalar"],
-        row["expires"],
-    ]
-    return f"rv-{hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:_ID_HEX_CHARS]}"
-
-
-def _value_row(admitted: AdmittedStatement, value: DerivedValue) -> dict[str, Any]:
-    _check_value(value)
-    key = canonical_key(value.value)
-    if len(key.encode("utf-8")) > MAX_KEY_BYTES:
-        raise TooLarge(f"a value of {value.name} has more than {MAX_KEY_BYTES} bytes")
-    row: dict[str, Any] = {
-        "name": value.name,
-        "value": _json(value.value),
-        "value_key": key,
-        "tee": printable(value.tee, what="a value's tee"),
-        "release_group": printable(value.group, what="a value's group"),
-        "scalar": value.scalar,
-        "not_before": to_micros(value.not_before),
-        "expires": NEVER if value.expires is None else to_micros(value.expires),
-        "rule": printable(value.rule, what="a value's rule"),
-        "inputs": _json(value.inputs),
-        "attestation": admitted.authentic.attestation,
-        "trust_policy": admitted.trust_policy,
-        "retraction": None,
-    }
-    return {"id": value_id(row), **row}
-
-
-def _check_value(value: DerivedValue) -> None:
-    printable(value.name, what="a reference name")
-    if len(value.name.encode("utf-8")) > MAX_NAME_BYTES:
-        raise TooLarge(f"a reference name has more than {MAX_NAME_BYTES} bytes")
-    if isinstance(value.value, str):
-        printable(value.value, what=f"the value of {value.name}")
-    elif not isinstance(value.value, int) or abs(value.value) > _MAX_SAFE_INTEGER:
-        raise Malformed(f"the value of {value.name} is not text, a boolean or an integer within 2**53-1")
-    for moment in (value.not_before, value.expires):
-        if moment is not None and moment.tzinfo is None:
-            raise Malformed(f"a date of {value.name} has no time zone")
-    if value.expires is not None and value.expires <= value.not_before:
-        raise Malformed(f"the validity of {value.name} ends before it begins")
-
-
-def _check(admitted: AdmittedStatement, origins: Sequence[Origin], submitted_by: str) -> None:
-    authentic = admitted.authentic
-    if hashlib.sha256(authentic.envelope).hexdigest() != authentic.attestation:
-        raise Malformed("the attestation's digest is not that of its envelope")
-    if not authentic.signers:
-        raise Malformed("the attestation has no verified signer")
-    texts: list[str | None] = [
-        submitted_by,
-        admitted.trust_policy,
-        authentic.statement.predicate_type,
-        admitted.builder,
-        admitted.source_uri,
-        admitted.source_revision,
-    ]
-    for signer in authentic.signers:
-        texts += [signer.kind, signer.identity, signer.issuer, signer.root]
-    for origin in origins:
-        texts += [origin.builder, origin.source_uri, origin.source_revision]
-    for text in texts:
-        if text is not None:
-            printable(text, what="a text of the attestation's lineage")
-
-
-def _origins(derived: Sequence[DerivedValue]) -> tuple[Origin, ...]:
-    found: dict[str, Origin] = {}
-    for value in derived:
-        for entry in _derived_from(value):
-            hex_decode(entry.attestation, what="derivedFrom.attestation", length=_SHA256_BYTES)
-            if found.setdefault(entry.attestation, entry) != entry:
-                raise Malformed("derivedFrom names one attestation with two lineages")
-    return tuple(found.values())
-
-
-def _derived_from(value: DerivedValue) -> tuple[Origin, ...]:
-    try:
-        return msgspec.convert(value.inputs.get("derivedFrom", ()), type=tuple[Origin, ...], strict=True)
-    except msgspec.ValidationError as error:
-        raise Malformed(f"derivedFrom of {value.name} cannot be read: {error}") from error
-
-
 def _known(connection: Connection, digest: str) -> Any:
     return connection.execute(
         select(attestation.c.retraction, attestation.c.effective_at, attestation.c.signers).where(
@@ -267,8 +162,8 @@ def _refuse_retracted(
 ) -> None:
     by = known.retraction if known is not None else None
     if by is None:
-        effective_at = known.effective_at if known is not None else _effective_at(admitted)
-        by = targets.standing(connection, _facts(admitted, origins, effective_at))
+        since = known.effective_at if known is not None else effective_at(admitted)
+        by = targets.standing(connection, _facts(admitted, origins, since))
     if by is None:
         return
     row = connection.execute(select(retraction).where(retraction.c.id == by)).one()
@@ -278,23 +173,19 @@ def _refuse_retracted(
     )
 
 
-def _facts(admitted: AdmittedStatement, origins: Sequence[Origin], effective_at: int) -> Facts:
+def _facts(admitted: AdmittedStatement, origins: Sequence[Origin], since: int) -> Facts:
     return Facts(
         attestations=frozenset({admitted.authentic.attestation, *(item.attestation for item in origins)}),
         signers=frozenset((signer.identity, signer.issuer) for signer in admitted.authentic.signers),
         builders=_given(admitted.builder, *(item.builder for item in origins)),
         source_uris=_given(admitted.source_uri, *(item.source_uri for item in origins)),
         source_revisions=_given(admitted.source_revision, *(item.source_revision for item in origins)),
-        effective_at=effective_at,
+        effective_at=since,
     )
 
 
 def _given(*texts: str | None) -> frozenset[str]:
     return frozenset(text for text in texts if text is not None)
-
-
-def _effective_at(admitted: AdmittedStatement) -> int:
-    return to_micros(admitted.authentic.log_time or admitted.authentic.signed_at)
 
 
 def _write_attestation(
@@ -307,38 +198,11 @@ def _write_attestation(
     """Write what of the attestation is not there yet; whether there was anything."""
     digest = admitted.authentic.attestation
     if known is None:
-        connection.execute(insert(attestation).values(**_attestation_row(admitted), **stamp))
-        connection.execute(
-            insert(attestation_document).values(
-                attestation=digest,
-                envelope=admitted.authentic.envelope,
-                checks=_json(admitted.checks),
-            )
-        )
+        connection.execute(insert(attestation).values(**attestation_row(admitted), **stamp))
+        connection.execute(insert(attestation_document).values(document_row(admitted)))
     new_signers = _write_signers(connection, digest, admitted.authentic.signers)
     new_origins = _write_origins(connection, digest, origins)
     return known is None or new_signers or new_origins
-
-
-def _attestation_row(admitted: AdmittedStatement) -> dict[str, Any]:
-    authentic = admitted.authentic
-    first = authentic.signers[0]
-    return {
-        "digest": authentic.attestation,
-        "predicate_type": authentic.statement.predicate_type,
-        "signer": first.identity,
-        "signer_issuer": first.issuer,
-        "signer_root": first.root,
-        "signers": len(authentic.signers),
-        "builder": admitted.builder,
-        "source_uri": admitted.source_uri,
-        "source_revision": admitted.source_revision,
-        "signed_at": to_micros(authentic.signed_at),
-        "log_index": authentic.log_index,
-        "log_time": None if authentic.log_time is None else to_micros(authentic.log_time),
-        "effective_at": _effective_at(admitted),
-        "trust_policy": admitted.trust_policy,
-    }
 
 
 def _write_signers(connection: Connection, digest: str, signers: Sequence[Signer]) -> bool:
@@ -352,21 +216,7 @@ def _write_signers(connection: Connection, digest: str, signers: Sequence[Signer
     new = [item for item in signers if (item.identity, item.issuer, item.root) not in known]
     if not new:
         return False
-    connection.execute(
-        insert(attestation_signer),
-        [
-            {
-                "attestation": digest,
-                "ordinal": len(rows) + position,
-                "kind": signer.kind,
-                "identity": signer.identity,
-                "issuer": signer.issuer,
-                "root": signer.root,
-                "claims": _json(signer.claims),
-            }
-            for position, signer in enumerate(new)
-        ],
-    )
+    connection.execute(insert(attestation_signer), signer_rows(digest, new, len(rows)))
     connection.execute(
         update(attestation).where(attestation.c.digest == digest).values(signers=len(rows) + len(new))
     )
@@ -383,19 +233,7 @@ def _write_origins(connection: Connection, digest: str, origins: Sequence[Origin
     )
     new = [item for item in origins if item.attestation not in known]
     if new:
-        connection.execute(
-            insert(attestation_origin),
-            [
-                {
-                    "attestation": digest,
-                    "origin": item.attestation,
-                    "builder": item.builder,
-                    "source_uri": item.source_uri,
-                    "source_revision": item.source_revision,
-                }
-                for item in new
-            ],
-        )
+        connection.execute(insert(attestation_origin), origin_rows(digest, new))
     return bool(new)
 
 
@@ -403,10 +241,10 @@ def _present(connection: Connection, ids: Iterable[str]) -> dict[str, str | None
     """Which of the ids are stored, each with its retraction."""
     wanted = list(ids)
     found: dict[str, str | None] = {}
-    for start in range(0, len(wanted), _IN_CHUNK):
+    for start in range(0, len(wanted), IN_CHUNK):
         rows = connection.execute(
             select(reference_value.c.id, reference_value.c.retraction).where(
-                reference_value.c.id.in_(wanted[start : start + _IN_CHUNK])
+                reference_value.c.id.in_(wanted[start : start + IN_CHUNK])
             )
         )
         found |= {row.id: row.retraction for row in rows}
@@ -425,15 +263,3 @@ def _individually_retracted(connection: Connection, digest: str) -> set[tuple[st
 
 def _claim(row: Mapping[str, Any]) -> tuple[str, str]:
     return row["name"], row["value"]
-
-
-def _json(value: object) -> str:
-    try:
-        return msgspec.json.encode(value, order="sorted").decode("utf-8")
-    except (
-        TypeError,
-        ValueError,
-        OverflowError,
-        RecursionError,
-    ) as error:  # a lone surrogate is a ValueError
-        raise Malformed("the attestation's lineage has a part that is not JSON") from error

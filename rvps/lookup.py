@@ -20,9 +20,10 @@ An answer is of one state: what is missing is read in one transaction, and the a
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import String, column, select, values
+from sqlalchemy import select, text
 
 from rvps import snapshot
 from rvps.generations import Generations
@@ -34,7 +35,7 @@ from storage.database import to_micros
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sqlalchemy import Connection, Select
+    from sqlalchemy import Connection, Select, TextClause
 
     from rvps.model import ReferenceValue
     from rvps.snapshot import State
@@ -148,9 +149,8 @@ class _Answer:
         start, end, selection = self._span
         if start <= now < end:
             return selection
-        dates = [
-            date for item in self.values for date in (item.not_before, item.expires) if date is not None
-        ]
+        dates = [item.not_before for item in self.values]
+        dates += [item.expires for item in self.values if item.expires is not None]
         valid = tuple(item for item in self.values if _valid(item, now))
         selection = Selection(self.snapshot, valid)
         self._span = (
@@ -166,6 +166,8 @@ class _Large:
 
 
 _LARGE: Final = _Large()
+# Names and observed scalars.
+_Question = tuple[frozenset[str], frozenset[str]]
 _ABSENT: Final = _Slice(())
 
 
@@ -179,9 +181,7 @@ class _Cache:
         self.snapshot = snapshot_id
         self.names: Generations[str, _Slice | _Large] = Generations(_NAMES_KEPT)
         self.keys: Generations[tuple[str, str], _Slice] = Generations(_KEYS_KEPT)
-        self.answers: Generations[tuple[frozenset[str], frozenset[str]], _Answer] = Generations(
-            _ANSWERS_KEPT
-        )
+        self.answers: Generations[_Question, _Answer] = Generations(_ANSWERS_KEPT)
 
     def collect(self, names: frozenset[str], observed: frozenset[str]) -> _Answer | None:
         """The answer from what was read, kept; None if something was not."""
@@ -240,21 +240,25 @@ def _read_keys(connection: Connection, name: str, keys: Sequence[str]) -> dict[s
     found = dict.fromkeys(keys, _ABSENT)
     for start in range(0, len(keys), _KEYS_A_QUERY):
         chunk = keys[start : start + _KEYS_A_QUERY]
-        # One index seek per key tells which are there, however many rows share a key.
-        wanted = values(column("key", String), name="wanted").data([(key,) for key in chunk]).cte("wanted")
-        one = (
-            select(reference_value.c.seq)
-            .where(
-                reference_value.c.name == name,
-                reference_value.c.value_key == wanted.c.key,
-                reference_value.c.retraction.is_(None),
-            )
-            .exists()
-        )
-        for key in connection.execute(select(wanted.c.key).where(one)).scalars().all():
+        parameters = {"name": name} | {f"key{index}": key for index, key in enumerate(chunk)}
+        for key in connection.execute(_which_are_there(len(chunk)), parameters).scalars().all():
             rows = connection.execute(_of_key(name, key)).all()
             found[key] = _Slice(reference_values(connection, rows), cut=len(rows) == MAX_LINEAGES)
     return found
+
+
+@cache
+def _which_are_there(count: int) -> TextClause:
+    """Which of ``count`` keys a name has: one index seek each, however many rows share a key.
+
+    As text, since a list of values is compiled anew each time, which costs more than the seeks.
+    """
+    wanted = ", ".join(f"(:key{index})" for index in range(count))
+    return text(
+        f"WITH wanted (value_key) AS (VALUES {wanted}) SELECT value_key FROM wanted "  # noqa: S608
+        "WHERE EXISTS (SELECT 1 FROM reference_value WHERE reference_value.name = :name "
+        "AND reference_value.value_key = wanted.value_key AND reference_value.retraction IS NULL)"
+    )
 
 
 def _read_exactly(

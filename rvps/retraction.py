@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import and_, exists, insert, literal, or_, select, update
+from sqlalchemy import and_, exists, insert, literal, select, update
 
 from rvps import snapshot
 from rvps.errors import UnknownAttestation, UnknownReferenceValue
@@ -126,7 +126,13 @@ def retract_in(
         "by": by,
     }
     after = snapshot.advance(connection, before, change, now)
-    return RetractionResult(target.id, True, attestations, values, after.snapshot)
+    return RetractionResult(
+        retraction=target.id,
+        created=True,
+        attestations=attestations,
+        reference_values=values,
+        snapshot=after.snapshot,
+    )
 
 
 def affected(source: Database | Connection, target: RetractionTarget) -> Affected:
@@ -190,7 +196,13 @@ def _earlier(connection: Connection, target: RetractionTarget, state: snapshot.S
         .where(reference_value.c.retraction == target.id)
         .order_by(reference_value.c.id)
     ).scalars()
-    return RetractionResult(target.id, False, tuple(digests), tuple(ids), state.snapshot)
+    return RetractionResult(
+        retraction=target.id,
+        created=False,
+        attestations=tuple(digests),
+        reference_values=tuple(ids),
+        snapshot=state.snapshot,
+    )
 
 
 def _demand_known(connection: Connection, target: RetractionTarget) -> None:
@@ -273,7 +285,7 @@ def _values_of(target: RetractionTarget) -> ColumnElement[bool]:
 
 def _corroborated(target: RetractionTarget) -> ColumnElement[bool]:
     other = reference_value.alias("other")
-    independent = or_(
+    independent = (
         other.c.attestation != reference_value.c.attestation
         if target.kind is TargetKind.REFERENCE_VALUE
         else other.c.attestation.not_in(select(covered(target).c.digest))

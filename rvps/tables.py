@@ -193,8 +193,5 @@ Index(
     postgresql_where=reference_value.c.retraction.is_not(None),
 )
 
-event.listen(
-    reference_state,
-    "after_create",
-    DDL(f"INSERT INTO reference_state (id, epoch, chain) VALUES (1, 0, '{GENESIS}')"),  # noqa: S608
-)
+_seed = f"INSERT INTO reference_state (id, epoch, chain) VALUES (1, 0, '{GENESIS}')"  # noqa: S608
+event.listen(reference_state, "after_create", DDL(_seed))  # type: ignore[no-untyped-call]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import msgspec
+
 from common import strict_json
 from common.errors import DuplicateKey, Malformed, TooLarge, UnknownField
 from service.errors import MediaTypeUnsupported

@@ -75,7 +75,7 @@ class Server(BaseApplication):  # type: ignore[misc]
 
 
 def gunicorn_options(settings: Settings) -> dict[str, Any]:
-    """gunicorn's settings, every one that matters stated.
+    """Gunicorn's settings, every one that matters stated.
 
     Raises:
         InvalidSetting: a TLS file cannot be read.
@@ -144,4 +144,4 @@ def announce(settings: Settings) -> None:
 def _child_exit(_server: object, worker: Any) -> None:
     from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
 
-    mark_process_dead(worker.pid)
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

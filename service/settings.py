@@ -215,6 +215,12 @@ class LimitSettings(Section):
     challenge_lifetime_s: int = Field(
         default=300, ge=10, le=300, description="Life of an unspent challenge."
     )
+    releases_per_identity: int | None = Field(
+        default=None, ge=1, description="How often one hardware identity may get one secret in a window."
+    )
+    release_window_s: int = Field(
+        default=3600, ge=1, le=31_536_000, description="The window of `releases_per_identity`."
+    )
 
 
 class LogSettings(Section):

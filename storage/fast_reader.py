@@ -90,7 +90,7 @@ class FastReader:
     def _open(self) -> None:
         dialect = self._engine.dialect
         positional, named = dialect.create_connect_args(self._engine.url)
-        self._connection = dialect.loaded_dbapi.connect(*positional, **(named | self._connect_args))
+        self._connection = dialect.loaded_dbapi.connect(*positional, **{**named, **self._connect_args})
         if self._postgresql:
             self._connection.autocommit = True
         self._cursor = self._connection.cursor()

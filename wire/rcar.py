@@ -119,6 +119,20 @@ class AppraisalResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     explanation: dict[str, Any] | None = None
 
 
+class ReleaseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of ``POST /v1/resources/{repository}/{type}/{tag}/release`` and ``POST /v1/keys/{id}/release``.
+
+    The token goes into the body: with its claims it can outgrow the header fields that servers accept.
+
+    Attributes:
+        token: the attestation result (EAR), a compact JWS.
+        version: a particular version; the newest otherwise.
+    """
+
+    token: str
+    version: int | None = None
+
+
 class ReleasedSecret(msgspec.Struct, frozen=True):
     """Answer of the release routes.
 

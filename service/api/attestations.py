@@ -89,7 +89,9 @@ def submit(services: Services, call: Call) -> Answer:
     body: Submission = call.body
     requests = body.derivation if isinstance(body.derivation, tuple) else (body.derivation,)
     if len(body.artifacts) > _MAX_ARTIFACTS or len(requests) > _MAX_DERIVATIONS:
-        raise TooLarge(f"a submission has at most {_MAX_ARTIFACTS} artefacts, {_MAX_DERIVATIONS} derivations")
+        raise TooLarge(
+            f"a submission has at most {_MAX_ARTIFACTS} artefacts, {_MAX_DERIVATIONS} derivations"
+        )
     pipeline = services.pipelines.of(body.trust_policy)
     admitted = pipeline.admit(b64url_decode(body.envelope, what="envelope"), call.now)
     artifacts = [_artifact(item) for item in body.artifacts]

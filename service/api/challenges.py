@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from service.routing import Answer, Call, RouteTable
 from verifier.errors import UnsupportedEvidence
 from verifier.tpm.credential import SECRET_BYTES, make_credential
-from verifier.tpm.ek import parse_endorsement
+from verifier.tpm.endorsement import parse_endorsement
 from wire.rcar import Challenge, ChallengeRequest, TpmEndorsement
 
 if TYPE_CHECKING:

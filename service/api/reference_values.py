@@ -1,4 +1,4 @@
-"""``/v1/reference-values``, ``/v1/history`` and ``/v1/retractions``: who says so, since when, until when."""
+"""``/v1/reference-values``, ``/v1/history``, ``/v1/retractions``: who says so, since when, until when."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ from kms.secret_model import SecretInfo, SecretPage, SecretVersion
 from kms.secrets import DEFAULT_POLICY
 from service.access import Scope
 from service.api.paging import PageQuery
-from service.api.release import ReleaseRequest, release_secret
+from service.api.release import RELEASE_PROBLEMS, release_secret
 from service.routing import Answer, Call, RouteTable
-from wire.rcar import ReleasedSecret
+from wire.rcar import ReleasedSecret, ReleaseRequest
 
 if TYPE_CHECKING:
     from kms.secret_id import SecretRef
@@ -80,9 +80,7 @@ def get(services: Services, call: Call) -> Answer:
 def list_(services: Services, call: Call) -> Answer:
     """List resources' metadata, in order of id."""
     query: PageQuery = call.query
-    return Answer(
-        200, services.secrets.list(SecretKind.RESOURCE, cursor=query.cursor, limit=query.limit)
-    )
+    return Answer(200, services.secrets.list(SecretKind.RESOURCE, cursor=query.cursor, limit=query.limit))
 
 
 @ROUTES.add("DELETE", _PATH, scope=Scope.RESOURCES_WRITE, answers={204: None}, problems=(404,))
@@ -99,7 +97,7 @@ def delete(services: Services, call: Call) -> Answer:
     fast=True,
     body=ReleaseRequest,
     answers={200: ReleasedSecret},
-    problems=(401, 403, 404, 422, 503),
+    problems=RELEASE_PROBLEMS,
 )
 def release(services: Services, call: Call) -> Answer:
     """Release a resource to the guest that an attestation result names, encrypted to its key."""

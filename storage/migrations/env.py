@@ -1,4 +1,4 @@
-"""Alembic's environment: migrations run on the connection, and in the transaction, of ``storage.migrate``."""
+"""Alembic's environment: migrations run in the transaction that ``storage.migrate`` opened."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ depends_on = None
 _GENESIS = "e4f9740d01e07c40351f01a733f6804315dc44842b411b67746723774a7eb9e0"
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # noqa: PLR0915 (one statement per table and index)
     op.create_table(
         "admin_token",
         sa.Column("id", sa.String(length=32), nullable=False),

@@ -157,7 +157,9 @@ class TestBinding:
             forge.bound() + b"\x00",
             forge.bound()[:16] + bytes(16),
             binding_digest(nonce=bytes(32), tee_pubkey=forge.JWK, audience=forge.AUDIENCE, size=32),
-            binding_digest(nonce=forge.NONCE, tee_pubkey=forge.JWK | {"x": "CC"}, audience=forge.AUDIENCE, size=32),
+            binding_digest(
+                nonce=forge.NONCE, tee_pubkey=forge.JWK | {"x": "CC"}, audience=forge.AUDIENCE, size=32
+            ),
             binding_digest(nonce=forge.NONCE, tee_pubkey=forge.JWK, audience="https://other", size=32),
         ],
         ids=["empty", "zeros", "short", "long", "tail", "other nonce", "other key", "other audience"],

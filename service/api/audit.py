@@ -1,0 +1,67 @@
+"""``/v1/audit``: the log that every release and every administrative change stands in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from kms.audit import AuditVerification  # noqa: TC001 (msgspec resolves it at run time)
+from kms.checkpoints import CheckpointVerification, verify_checkpoints
+from kms.queries import AuditPage, audit_page
+from service.access import Scope
+from service.api.paging import DEFAULT_PAGE
+from service.routing import Answer, Call, RouteTable
+
+if TYPE_CHECKING:
+    from service.composition import Services
+
+ROUTES = RouteTable("audit")
+
+
+class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Filters and page of the log; ``cursor`` is ``next`` of the page before."""
+
+    action: str | None = None
+    target: str | None = None
+    limit: int = DEFAULT_PAGE
+    cursor: int | None = None
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """Answer of ``verify``.
+
+    Attributes:
+        holds: log and checkpoints agree.
+        log: the hash chain, from the first record to the head.
+        checkpoints: the signed checkpoints in the database, held against the log. Who does not trust
+            the database compares the copies kept elsewhere (``touchstone audit verify``).
+    """
+
+    holds: bool
+    log: AuditVerification
+    checkpoints: CheckpointVerification
+
+
+@ROUTES.add("GET", "/v1/audit", scope=Scope.AUDIT_READ, query=AuditQuery, answers={200: AuditPage})
+def list_(services: Services, call: Call) -> Answer:
+    """List audit records, newest first."""
+    query: AuditQuery = call.query
+    with services.database.read() as connection:
+        page = audit_page(
+            connection,
+            before=query.cursor,
+            limit=query.limit,
+            action=query.action,
+            target=query.target,
+        )
+    return Answer(200, page)
+
+
+@ROUTES.add("POST", "/v1/audit/verify", scope=Scope.AUDIT_READ, answers={200: Verification})
+def verify(services: Services, call: Call) -> Answer:
+    """Walk the whole log and hold the checkpoints against it."""
+    del call
+    log = services.audit.verify()
+    checkpoints = verify_checkpoints(services.database, services.checkpoint_key.public_jwk, None)
+    return Answer(200, Verification(log.holds and checkpoints.holds, log, checkpoints))

@@ -1,0 +1,239 @@
+"""Composition: every part built once, from the settings, and handed to whoever needs it.
+
+``prepare`` brings a data directory into the state that a server needs: schema, keys, first token, shipped
+policies. It may run any number of times and on several replicas at once. ``build`` assembles the parts
+on what is there. Nothing below this module reads settings, clocks or key files.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from common.errors import InvalidSetting
+from kms.audit import AuditLog
+from kms.checkpoints import Checkpointer, CheckpointKey
+from kms.release import ReleaseService
+from kms.release_rows import Quota
+from kms.root_key import FileRootKey
+from kms.secrets import SecretStore
+from policy import shipped
+from policy.errors import PolicyNotFound
+from policy.port import PolicyKind
+from policy.store import PolicyStore
+from rvps.lookup import DatabaseReferenceLookup
+from service import engines, verifiers
+from service.access import TokenStore
+from service.active_policies import ActivePolicies, Pipelines
+from service.keys import SigningKeys
+from storage.database import Database
+from storage.migrate import check, migrate
+from verifier.appraisal import Appraiser
+from verifier.challenges import ChallengeStore
+from verifier.ear import EarSigner, EarVerifier
+from verifier.records import AppraisalRecorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from policy.port import PolicyEngine
+    from service.settings import Settings
+    from verifier.tpm.settings import TpmSettings
+
+_LOG = logging.getLogger("touchstone.composition")
+_DEVELOPER = "touchstone"
+_FIRST_START = "first start"
+_FOLDER_MODE = 0o700
+_SHIPPED = (PolicyKind.APPRAISAL, PolicyKind.RELEASE)
+SHIPPED_NAME = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that the routes use. Built by ``build``, closed by ``close``."""
+
+    settings: Settings
+    clock: Callable[[], datetime]
+    database: Database
+    engine: PolicyEngine
+    policy_store: PolicyStore
+    policies: ActivePolicies
+    pipelines: Pipelines
+    tokens: TokenStore
+    signer: EarSigner
+    verifying_keys: list[dict[str, str]]
+    tees: frozenset[str]
+    tpm_settings: TpmSettings
+    challenges: ChallengeStore
+    recorder: AppraisalRecorder
+    appraiser: Appraiser
+    audit: AuditLog
+    checkpoint_key: CheckpointKey
+    checkpointer: Checkpointer
+    secrets: SecretStore
+    releases: ReleaseService
+
+    def close(self) -> None:
+        """Write what is queued, sign the audit log's end, close the database."""
+        self.recorder.close()
+        try:
+            self.checkpointer.write(self.clock())
+        except (SQLAlchemyError, OSError):
+            _LOG.exception("the last audit checkpoint could not be written")
+        self.database.close()
+
+
+def utc_now() -> datetime:
+    """The clock that is injected everywhere."""
+    return datetime.now(UTC)
+
+
+def open_database(settings: Settings) -> Database:
+    """The database, its schema held against this version.
+
+    Raises:
+        SchemaMismatch: ``prepare`` did not run, or a newer version did.
+        DatabaseUnavailable: it does not answer.
+    """
+    _make_data_dir(settings)
+    database = Database(settings.database_url)
+    check(database)
+    return database
+
+
+def prepare(settings: Settings, clock: Callable[[], datetime] = utc_now) -> None:
+    """Schema, keys, first admin token and shipped policies: made where they are missing.
+
+    Raises:
+        ConfigurationError: a folder or key file is not usable, or the schema is a newer one.
+        UnavailableError: the database does not answer.
+    """
+    _make_data_dir(settings)
+    now = clock()
+    database = Database(settings.database_url)
+    try:
+        migrate(database)
+        SigningKeys(settings.keys_dir).private_key()
+        FileRootKey.open_or_create(settings.keys_dir / "root.key")
+        CheckpointKey.open_or_create(settings.keys_dir / "audit-checkpoint.pem")
+        token_file = settings.storage.data_dir / "admin.token"
+        if TokenStore(database).bootstrap(token_file, now):
+            _LOG.warning("first start: the admin token is in %s", token_file)
+        _install_shipped(PolicyStore(database), now)
+    finally:
+        database.close()
+
+
+def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Services:
+    """Assemble the parts over a prepared data directory.
+
+    Raises:
+        ConfigurationError: something configured is not usable.
+        UnavailableError: something depended on does not answer.
+    """
+    database = open_database(settings)
+    engine = engines.policy_engine(settings.policy)
+    policy_store = PolicyStore(database)
+    policies = ActivePolicies(policy_store, engine)
+    keys = SigningKeys(settings.keys_dir)
+    verifying_keys = keys.verifying_keys(clock())
+    signer = EarSigner(
+        keys.private_key(),
+        issuer=settings.token.issuer,
+        developer=_DEVELOPER,
+        build=metadata.version("touchstone"),
+    )
+    tees = verifiers.tee_verifiers(settings)
+    tpm_settings = verifiers.tpm_settings(settings.tpm)
+    challenges = ChallengeStore(
+        database,
+        audience=settings.server.audience,
+        lifetime=timedelta(seconds=settings.limits.challenge_lifetime_s),
+        limit=settings.limits.outstanding_challenges,
+        pcr_selection=tpm_settings.pcr_selection,
+    )
+    recorder = AppraisalRecorder(database)
+    audit = AuditLog(database)
+    checkpoint_key = CheckpointKey.open_or_create(settings.keys_dir / "audit-checkpoint.pem")
+    checkpointer = Checkpointer(
+        database, checkpoint_key, settings.storage.data_dir / "audit-checkpoints.jws"
+    )
+    root_key = FileRootKey.open_or_create(settings.keys_dir / "root.key")
+    secrets = SecretStore(database, root_key, max_bytes=settings.limits.resource_bytes)
+    secrets.require_root_key()
+    return Services(
+        settings=settings,
+        clock=clock,
+        database=database,
+        engine=engine,
+        policy_store=policy_store,
+        policies=policies,
+        pipelines=Pipelines(policy_store, engine),
+        tokens=TokenStore(database),
+        signer=signer,
+        verifying_keys=verifying_keys,
+        tees=frozenset(tees),
+        tpm_settings=tpm_settings,
+        challenges=challenges,
+        recorder=recorder,
+        appraiser=Appraiser(
+            verifiers=tees,
+            policies=policies,
+            references=DatabaseReferenceLookup(database),
+            audience=settings.server.audience,
+            challenges=challenges,
+            signer=signer,
+            recorder=recorder,
+            lifetime=timedelta(seconds=settings.token.lifetime_s),
+            default_policy=settings.policy.appraisal,
+        ),
+        audit=audit,
+        checkpoint_key=checkpoint_key,
+        checkpointer=checkpointer,
+        secrets=secrets,
+        releases=ReleaseService(
+            database=database,
+            secrets=secrets,
+            audit=audit,
+            ears=EarVerifier(
+                verifying_keys, issuer=settings.token.issuer, audience=settings.server.audience
+            ),
+            policies=policies,
+            quota=_quota(settings),
+            checkpointer=checkpointer,
+        ),
+    )
+
+
+def _make_data_dir(settings: Settings) -> None:
+    try:
+        settings.storage.data_dir.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidSetting(
+            f"[storage] data_dir: cannot create {settings.storage.data_dir} ({error.strerror})"
+        ) from error
+
+
+def _install_shipped(store: PolicyStore, now: datetime) -> None:
+    """Put and activate the shipped policies where no policy of their name was ever active."""
+    for kind in _SHIPPED:
+        if store.history(kind, SHIPPED_NAME):
+            continue
+        source = shipped.load(kind, SHIPPED_NAME)
+        version = store.put(kind, SHIPPED_NAME, source.text, by=_FIRST_START, now=now)
+        try:
+            store.active(kind, SHIPPED_NAME)
+        except PolicyNotFound:
+            store.activate(kind, SHIPPED_NAME, version.version, by=_FIRST_START, now=now)
+
+
+def _quota(settings: Settings) -> Quota | None:
+    limits: Any = settings.limits
+    if limits.releases_per_identity is None:
+        return None
+    return Quota(limits.releases_per_identity, timedelta(seconds=limits.release_window_s))

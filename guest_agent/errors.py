@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from common.errors import UnavailableError
+from typing import TYPE_CHECKING
+
+from common.errors import AccessError, ReleaseError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class TeeUnavailable(UnavailableError):
@@ -17,3 +22,64 @@ class EvidenceNotMade(UnavailableError):
 
     code = "unavailable.evidence"
     advice = "Retry; the message names the step and what the interface said."
+
+
+class ServerRefused(UnavailableError):
+    """The server answered with a problem; its own code and advice are kept.
+
+    Attributes:
+        remote_code: the server's error code (``release.denied``); empty where it gave none.
+        status: the HTTP status.
+    """
+
+    code = "unavailable.server_refused"
+    advice = "The message is the server's; its code is in docs/errors.md."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remote_code: str,
+        status: int,
+        advice: str | None = None,
+        details: Mapping[str, object] | None = None,
+    ) -> None:
+        """Take over what the server said."""
+        super().__init__(message, advice=advice, details=details)
+        self.remote_code = remote_code
+        self.status = status
+
+
+class ServerAnswerInvalid(UnavailableError):
+    """The server answered with something that the protocol does not have."""
+
+    code = "unavailable.server_answer"
+    advice = "Check that --server names a Touchstone server of this version, without a proxy's login page."
+
+
+class ServerTimeout(UnavailableError):
+    """The server did not finish its answer in time."""
+
+    code = "unavailable.server_timeout"
+    advice = "Retry; if it lasts, check the server's load and the network between."
+
+
+class AudienceUnexpected(AccessError):
+    """The challenge is of another relying party than the one that was meant."""
+
+    code = "access.audience"
+    advice = "Check --server; evidence made for this audience would serve the other party."
+
+
+class SecretMismatch(ReleaseError):
+    """The encrypted secret is not the one asked for, or was made for another session."""
+
+    code = "release.mismatch"
+    advice = "Something between guest and server replays or swaps answers: use TLS and check the server."
+
+
+class SecretUndecryptable(ReleaseError):
+    """The encrypted secret does not decrypt with this session's key, or has a form that is refused."""
+
+    code = "release.undecryptable"
+    advice = "Attest again; if it lasts, the answer is altered on its way."

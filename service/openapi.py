@@ -67,7 +67,9 @@ def build(tables: Sequence[RouteTable], *, version: str, url: str | None) -> dic
     }
     if url is not None:
         document["servers"] = [{"url": url}]
-    return document
+    # Defaults in the schemas may be tuples or enumeration members: through JSON they are plain data.
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(document))
+    return plain
 
 
 def openapi_path(rule: str) -> str:

@@ -68,8 +68,8 @@ def is_loopback(host: str) -> bool:
 def _switches(settings: Settings) -> Iterator[str]:
     if settings.snp.extra_anchors:
         yield "[snp] extra_anchors trusts test firmware as if it were AMD's"
-    if not settings.snp.require_crl:
-        yield "[snp] require_crl = false accepts revoked certificates where no list is at hand"
+    if settings.snp.enabled and settings.snp.revocation != "require":
+        yield '[snp] revocation = "if-present" accepts revoked certificates where no list is at hand'
     host, _ = listen_address(settings.server.listen)
     encrypted = settings.server.tls_key is not None or settings.server.behind_tls_proxy
     if not encrypted and not is_loopback(host):

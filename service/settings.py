@@ -135,19 +135,84 @@ class PolicySettings(Section):
     appraisal: str = Field(
         default="default", description="Appraisal policy used when a request names none."
     )
+    selectable: tuple[str, ...] = Field(
+        default=(),
+        description=(
+            "Further appraisal policies that a request may name. A caller chooses among them freely:"
+            " a secret must not hang on a stricter one than the laxest here."
+        ),
+    )
     opa: OpaSettings = Field(default_factory=OpaSettings)
 
 
+class TcbFloorSection(Section):
+    """Lowest acceptable SVN of each TCB component of a product; 0 demands nothing."""
+
+    bootloader: int = Field(default=0, ge=0, le=255, description="Boot loader.")
+    tee: int = Field(default=0, ge=0, le=255, description="TEE (PSP operating system).")
+    snp: int = Field(default=0, ge=0, le=255, description="SNP firmware.")
+    microcode: int = Field(default=0, ge=0, le=255, description="CPU microcode.")
+    fmc: int = Field(default=0, ge=0, le=255, description="FMC (Turin).")
+
+
 class SnpSection(Section):
-    """AMD SEV-SNP."""
+    """AMD SEV-SNP. Bit masks are those of the SEV-SNP ABI (AMD publication 56860)."""
 
     enabled: bool = Field(default=True, description="Accept SEV-SNP evidence.")
     collateral_dir: Path | None = Field(
-        default=None, description="Folder of CRLs and certificates for offline use (docs/verifier.md)."
+        default=None,
+        description="Folder of revocation lists and certificates; `data_dir`/collateral otherwise.",
     )
-    require_crl: bool = Field(default=True, description="Refuse evidence when no current CRL is at hand.")
-    products: tuple[str, ...] = Field(
-        default=("Milan", "Genoa", "Turin"), description="Accepted product lines."
+    revocation: Literal["require", "if-present"] = Field(
+        default="require",
+        description="Demand a current revocation list, or use one if there is one (not in production).",
+    )
+    products: tuple[Literal["Milan", "Genoa", "Turin"], ...] = Field(
+        default=("Milan", "Genoa", "Turin"), min_length=1, description="Accepted product lines."
+    )
+    versions: tuple[int, ...] = Field(default=(3, 4, 5), description="Accepted report versions.")
+    v2_product: Literal["Milan", "Genoa", "Turin"] | None = Field(
+        default=None, description="The product that version 2 reports, which name none, are taken for."
+    )
+    vmpls: tuple[int, ...] = Field(default=(0,), description="Accepted privilege levels.")
+    tcb_floors: dict[Literal["Milan", "Genoa", "Turin"], TcbFloorSection] = Field(
+        default={},
+        description="Lowest TCB per product: `[snp.tcb_floors.Milan]` with the components that count.",
+    )
+    permit_provisional_firmware: bool = Field(
+        default=False, description="Accept firmware that the platform can still roll back from."
+    )
+    permit_migration: bool = Field(default=False, description="Accept guests with a migration agent.")
+    permit_masked_chip_id: bool = Field(
+        default=False, description="Accept reports with CHIP_ID zero; no identity is affirmed then."
+    )
+    csp_ids: tuple[str, ...] = Field(
+        default=(), description="Cloud providers whose VLEKs are accepted; `*` alone accepts any."
+    )
+    policy_required: int = Field(default=0, ge=0, description="Guest POLICY bits that must be set.")
+    policy_forbidden: int = Field(default=0, ge=0, description="Guest POLICY bits that must not be set.")
+    minimum_abi: tuple[int, int] = Field(
+        default=(0, 0), description="Lowest (major, minor) that POLICY must demand."
+    )
+    platform_required: int = Field(default=0, ge=0, description="PLATFORM_INFO bits that must be set.")
+    platform_forbidden: int = Field(default=0, ge=0, description="PLATFORM_INFO bits that must not be set.")
+    platform_unknown_permitted: int = Field(
+        default=0, ge=0, description="PLATFORM_INFO bits without a known meaning that may be set."
+    )
+    minimum_guest_svn: int = Field(default=0, ge=0, description="Lowest GUEST_SVN.")
+    minimum_firmware: tuple[int, int, int] = Field(
+        default=(0, 0, 0), description="Lowest current firmware (major, minor, build)."
+    )
+    id_key_digests: tuple[str, ...] = Field(
+        default=(), description="Acceptable ID keys (SHA-384, hex); empty: any, also none."
+    )
+    author_key_digests: tuple[str, ...] = Field(
+        default=(), description="Acceptable author keys (SHA-384, hex)."
+    )
+    family_ids: tuple[str, ...] = Field(default=(), description="Acceptable FAMILY_IDs (hex); empty: any.")
+    image_ids: tuple[str, ...] = Field(default=(), description="Acceptable IMAGE_IDs (hex); empty: any.")
+    mitigations_required: int = Field(
+        default=0, ge=0, description="Bits that both mitigation vectors must have."
     )
     extra_anchors: tuple[Path, ...] = Field(
         default=(),

@@ -90,15 +90,22 @@ def _type(field: FieldInfo) -> str:
 
 def _type_text(annotation: Any) -> str:
     arguments = get_args(annotation)
-    if not arguments:
-        return {str: "text", int: "integer", float: "number", bool: "boolean", Path: "path"}[annotation]
-    if all(isinstance(argument, str) for argument in arguments):
-        return " or ".join(f"`{argument}`" for argument in arguments)
-    if get_origin(annotation) is dict:
-        return f"table of {_type_text(arguments[1])}"
-    if arguments[-1] is Ellipsis:
-        return f"list of {_type_text(arguments[0])}"
-    return _type_text(arguments[0])  # optional: `X | None`
+    origin = get_origin(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        keys = ", ".join(f"`{key}`" for key in annotation.model_fields)
+        text = f"table ({keys})"
+    elif not arguments:
+        text = {str: "text", int: "integer", float: "number", bool: "boolean", Path: "path"}[annotation]
+    elif all(isinstance(argument, str) for argument in arguments):
+        text = " or ".join(f"`{argument}`" for argument in arguments)
+    elif origin is dict:
+        text = f"table of {_type_text(arguments[1])}"
+    elif origin is tuple:
+        count = "list" if arguments[-1] is Ellipsis else str(len(arguments))
+        text = f"{count} of {_type_text(arguments[0])}"
+    else:
+        text = _type_text(arguments[0])  # optional: `X | None`
+    return text
 
 
 def _default(field: FieldInfo) -> str:

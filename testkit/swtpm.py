@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PROGRAMS: Final = ("swtpm", "swtpm_setup", "swtpm_localca", "tpm2_pcrextend")
 BANKS: Final = {"sha1": (0x0004, 20), "sha256": (0x000B, 32), "sha384": (0x000C, 48)}
-# Event types, TCG PC Client Platform Firmware Profile 1.06, table 27.
+# Event types, TCG PC Client Platform Firmware Profile (PFP) 1.05, section 10.4.1.
 EV_NO_ACTION: Final = 0x00000003
 EV_SEPARATOR: Final = 0x00000004
 EV_ACTION: Final = 0x00000005
@@ -224,7 +224,7 @@ class SwTpm:
 
 
 def spec_id_record(banks: Sequence[str] = tuple(BANKS)) -> bytes:
-    """First record of a crypto-agile log (PFP sections 10.2.1 and 10.4.5.1)."""
+    """First record of a crypto-agile log (PFP sections 10.2.1 and 10.4)."""
     header = b"Spec ID Event03\x00" + bytes(4) + bytes([0, 2, 0, 2])
     header += len(banks).to_bytes(4, "little")
     for bank in banks:

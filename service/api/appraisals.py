@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from policy.errors import PolicyNotFound
 from service import metrics
 from service.routing import Answer, Call, RouteTable
 from wire.rcar import AppraisalRequest, AppraisalResponse
@@ -25,6 +26,19 @@ ROUTES = RouteTable("appraisals")
 )
 def appraise(services: Services, call: Call) -> Answer:
     """Appraise evidence; a negative verdict is an answer, unauthentic evidence is a problem."""
-    result = services.appraiser.appraise(call.body, call.now)
+    request: AppraisalRequest = call.body
+    if request.policy is not None:
+        _demand_selectable(services, request.policy)
+    result = services.appraiser.appraise(request, call.now)
     metrics.appraised(result.evidence.tee, result.status)
     return Answer(200, AppraisalResponse(result.status, result.token, result.explanation))
+
+
+def _demand_selectable(services: Services, name: str) -> None:
+    """Demand that callers may choose this policy: the route is open, and a policy may be lax on purpose."""
+    settings = services.settings.policy
+    if name != settings.appraisal and name not in settings.selectable:
+        raise PolicyNotFound(
+            "requests may not name that appraisal policy",
+            advice="Leave `policy` out, or have the operator add it to [policy] selectable.",
+        )

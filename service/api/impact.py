@@ -22,7 +22,7 @@ class ImpactQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The target, as a retraction would name it (``rvps.targets.RetractionTarget``)."""
 
     kind: TargetKind
-    value: str
+    target: str
     issuer: str | None = None
     since: datetime | None = None
 
@@ -38,5 +38,5 @@ class ImpactQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def impact(services: Services, call: Call) -> Answer:
     """Tell which values, appraisals and releases rest on something, before or after its retraction."""
     query: ImpactQuery = call.query
-    target = RetractionTarget(query.kind, query.value, query.issuer, query.since)
+    target = RetractionTarget(query.kind, query.target, query.issuer, query.since)
     return Answer(200, impact_of(services.database, target))

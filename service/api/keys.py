@@ -32,13 +32,13 @@ _VERSION = re.compile(r"[1-9][0-9]{0,8}\Z")
 class KeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of ``PUT``: name of the release policy that decides about the key."""
 
-    policy: str = DEFAULT_POLICY
+    release_policy: str = DEFAULT_POLICY
 
 
 class RotateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of ``rotate``: name of the new version's release policy; that of the latest otherwise."""
 
-    policy: str | None = None
+    release_policy: str | None = None
 
 
 @ROUTES.add(
@@ -51,7 +51,9 @@ class RotateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 )
 def create(services: Services, call: Call) -> Answer:
     """Generate an AES-256 key."""
-    version = services.secrets.generate(_ref(call), by=call.caller, now=call.now, policy=call.body.policy)
+    version = services.secrets.generate(
+        _ref(call), by=call.caller, now=call.now, policy=call.body.release_policy
+    )
     return Answer(201, version)
 
 
@@ -78,7 +80,9 @@ def get(services: Services, call: Call) -> Answer:
 )
 def rotate(services: Services, call: Call) -> Answer:
     """Generate the next version of a key; older ones keep their state."""
-    version = services.secrets.rotate(_ref(call), by=call.caller, now=call.now, policy=call.body.policy)
+    version = services.secrets.rotate(
+        _ref(call), by=call.caller, now=call.now, policy=call.body.release_policy
+    )
     return Answer(201, version)
 
 

@@ -1,7 +1,8 @@
-"""``/v1/reference-values``, ``/v1/history``, ``/v1/retractions``: who says so, since when, until when."""
+"""``/v1/reference-values`` and ``/v1/retractions``: who says so, since when, until when."""
 
 from __future__ import annotations
 
+from datetime import datetime  # noqa: TC003 (msgspec resolves it at run time)
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -46,15 +47,21 @@ class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RetractionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of ``POST /v1/retractions``.
+    """Body of ``POST /v1/retractions``; the target's members are those of ``RetractionTarget``.
 
     Attributes:
-        target: an attestation, signer, builder, source repository, source revision or reference value.
+        kind: what ``target`` is.
+        target: digest, identity, builder id, commit digest, repository, or reference-value id.
         reason: why, for those who come later.
+        issuer: of a signer: only with this OIDC issuer.
+        since: of signer, builder and source: only what was logged (or signed) then or later.
     """
 
-    target: RetractionTarget
+    kind: TargetKind
+    target: str
     reason: str
+    issuer: str | None = None
+    since: datetime | None = None
 
 
 @ROUTES.add(
@@ -109,7 +116,7 @@ def lineage(services: Services, call: Call) -> Answer:
 
 @ROUTES.add(
     "GET",
-    "/v1/history",
+    "/v1/reference-values/history",
     scope=Scope.REFERENCE_VALUES_READ,
     query=HistoryQuery,
     answers={200: Page[ValueHistory]},
@@ -155,7 +162,8 @@ def retract(services: Services, call: Call) -> Answer:
 def retract_target(services: Services, call: Call) -> Answer:
     """Retract a signer, builder, source or attestation, and all that rests on it."""
     body: RetractionRequest = call.body
-    return Answer(200, _retract(services, call, body.target, body.reason))
+    target = RetractionTarget(body.kind, body.target, body.issuer, body.since)
+    return Answer(200, _retract(services, call, target, body.reason))
 
 
 @ROUTES.add(

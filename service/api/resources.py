@@ -33,12 +33,12 @@ class ResourceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         data: the secret, base64url.
-        policy: name of the release policy that decides about this version.
+        release_policy: name of the release policy that decides about this version.
         expected: latest version that the caller saw (0: none); the write is refused if it is another.
     """
 
     data: str
-    policy: str = DEFAULT_POLICY
+    release_policy: str = DEFAULT_POLICY
     expected: int | None = None
 
 
@@ -58,7 +58,7 @@ def put(services: Services, call: Call) -> Answer:
         b64url_decode(body.data, what="data"),
         by=call.caller,
         now=call.now,
-        policy=body.policy,
+        policy=body.release_policy,
         expected=body.expected,
     )
     return Answer(201, version)

@@ -85,7 +85,7 @@ def test_defaults_are_the_production_profile_without_insecure_switches() -> None
     "text",
     [
         "[snp]\nextra_anchors = ['test-ark.pem']",
-        "[snp]\nrequire_crl = false",
+        "[snp]\nrevocation = 'if-present'",
         "[server]\nlisten = '0.0.0.0:8080'",
         "[server]\nlisten = 'ts.example:8080'",
         "[policy]\nengine = 'opa'\n[policy.opa]\nurl = 'http://opa.example:8181'",

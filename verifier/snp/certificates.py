@@ -155,7 +155,9 @@ def check_authority(certificate: x509.Certificate, common_name: str, *, crl_url:
     try:
         _check_authority(certificate, common_name, crl_url)
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
-        raise CertificateInvalid(f"{common_name} has a malformed or duplicate extension or field") from error
+        raise CertificateInvalid(
+            f"{common_name} has a malformed or duplicate extension or field"
+        ) from error
 
 
 def common_name(name: x509.Name) -> str:
@@ -303,7 +305,9 @@ def _spl(data: bytes, oid: str) -> int:
     return value
 
 
-def _hardware_id(values: Mapping[str, bytes], kind: SigningKey, product: Product, what: str) -> bytes | None:
+def _hardware_id(
+    values: Mapping[str, bytes], kind: SigningKey, product: Product, what: str
+) -> bytes | None:
     if kind is SigningKey.VLEK:
         if _HWID in values:
             raise CertificateInvalid(f"{what} has a hardware id, which a VLEK has not")

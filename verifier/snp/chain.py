@@ -21,7 +21,7 @@ from datetime import datetime  # noqa: TC003 (msgspec resolves it at run time)
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from cryptography import x509
+from cryptography import x509  # noqa: TC002 (msgspec resolves it at run time)
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from common.checks import Check, Checks, Verdict
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from common.errors import TouchstoneError
-    from wire.evidence import SnpEvidence
+    from wire.evidence import SnpCertificate
 
 KDS: Final = "https://kdsintf.amd.com"
 _TYPES: Final = frozenset({"VCEK", "VLEK", "ASK", "ARK"})
@@ -129,27 +129,31 @@ class Anchors:
         candidates = [self._amd[product], *self._extra]
         return next((a for a in candidates if a.product is product and a.der == ark), None)
 
+    def by_digest(self, sha256: str) -> Anchor:
+        """The anchor whose DER has this SHA-256 (hex), one that ``select`` returned before."""
+        return next(a for a in (*self._amd.values(), *self._extra) if a.sha256 == sha256)
+
     def intermediate(self, anchor: Anchor, kind: SigningKey) -> x509.Certificate | None:
         """The pinned ASK or ASVK below one of AMD's anchors."""
         return self._intermediates[anchor.product, kind] if anchor.amd else None
 
 
-def certificates_of(evidence: SnpEvidence) -> dict[str, bytes]:
+def certificates_of(certificates: tuple[SnpCertificate, ...], auxblob: str | None) -> dict[str, bytes]:
     """Certificates that came with evidence, by type; from the list or the raw table, not both.
 
     Raises:
         TooLarge: more than 64 KiB in all.
         Malformed: both forms, an unknown or repeated type, not base64url, a broken table.
     """
-    size = sum(len(entry.data) for entry in evidence.certificates) + len(evidence.auxblob or "")
+    size = sum(len(entry.data) for entry in certificates) + len(auxblob or "")
     if size > _MAX_TEXT:
         raise TooLarge("the certificates of the evidence have more than 64 KiB")
-    if evidence.auxblob is not None:
-        if evidence.certificates:
+    if auxblob is not None:
+        if certificates:
             raise Malformed("certificates and auxblob are alternatives: send one")
-        return parse_certificate_table(b64url_decode(evidence.auxblob, what="auxblob"))
+        return parse_certificate_table(b64url_decode(auxblob, what="auxblob"))
     found: dict[str, bytes] = {}
-    for entry in evidence.certificates:
+    for entry in certificates:
         if entry.type not in _TYPES or entry.type in found:
             raise Malformed("a certificate's type is unknown, or occurs twice")
         found[entry.type] = b64url_decode(entry.data, what=f"{entry.type} certificate")
@@ -233,9 +237,7 @@ class _recorded:  # noqa: N801 (used as a function)
             self._attach(error)
 
     def _attach(self, error: TouchstoneError) -> None:
-        failed = Check(
-            self._name, Verdict.FAIL, self._expected, None, _SOURCE, error.code, error.message
-        )
+        failed = Check(self._name, Verdict.FAIL, self._expected, None, _SOURCE, error.code, error.message)
         error.checks = (*self._checks.records, failed)
 
 

@@ -187,7 +187,9 @@ def require_report_data(report: Report, expected: bytes | None, checks: Checks) 
         ReportDataMismatch: otherwise.
     """
     if expected is None:
-        checks.skip("snp.report_data", "no expectation was given: freshness is not proven", source=f"{ABI} 0x050")
+        checks.skip(
+            "snp.report_data", "no expectation was given: freshness is not proven", source=f"{ABI} 0x050"
+        )
         return
     if not any(expected):
         raise Malformed("expected report data of zeros binds evidence to nothing")
@@ -216,4 +218,4 @@ def require_init_data(report: Report, init_data: InitDataClaim | None, checks: C
 
 
 def _sorted(values: frozenset[int] | frozenset[Product]) -> list[int] | list[str]:
-    return sorted(values)  # type: ignore[type-var,return-value]  # both element types are ordered
+    return sorted(values)  # type: ignore[return-value]  # both element types are ordered

@@ -98,9 +98,7 @@ def _serials(crl: x509.CertificateRevocationList, name: str) -> set[int]:
     return serials
 
 
-def require_not_revoked(
-    crl: RevocationList, chain: VerifiedChain, now: datetime, checks: Checks
-) -> None:
+def require_not_revoked(crl: RevocationList, chain: VerifiedChain, now: datetime, checks: Checks) -> None:
     """Hold a chain's intermediate and root against a list, at ``now``.
 
     Raises:
@@ -115,7 +113,12 @@ def require_not_revoked(
         expected=at, observed=crl.this_update.isoformat(), source=_SOURCE,
     )  # fmt: skip
     checks.require(
-        "snp.crl.current", now <= crl.next_update, CrlExpired, expected=at, observed=observed, source=_SOURCE
+        "snp.crl.current",
+        now <= crl.next_update,
+        CrlExpired,
+        expected=at,
+        observed=observed,
+        source=_SOURCE,
     )
     for name, certificate in chain.certificates[1:]:
         checks.require(

@@ -134,7 +134,9 @@ class SnpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def _check_masks(self) -> None:
         if (self.policy_required | self.policy_forbidden) & ~_POLICY_BITS:
-            raise InvalidSetting("snp policy masks hold a bit that is not a choice (debug, migration, reserved)")
+            raise InvalidSetting(
+                "snp policy masks hold a bit that is not a choice (debug, migration, reserved)"
+            )
         if self.policy_required & self.policy_forbidden or self.platform_required & self.platform_forbidden:
             raise InvalidSetting("an snp bit is both required and forbidden")
         platform = self.platform_required | self.platform_forbidden | self.platform_unknown_permitted

@@ -1,6 +1,6 @@
 """TPM_ALG_ID values and what this verifier makes of them.
 
-Source: TCG Algorithm Registry 1.32, table 3 (TPM_ALG_ID) and table 4 (TPM_ECC_CURVE).
+Source: TCG Algorithm Registry (TPM_ALG_ID, TPM_ECC_CURVE).
 """
 
 from __future__ import annotations

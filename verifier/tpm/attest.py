@@ -1,6 +1,6 @@
 """TPMS_ATTEST of a quote and TPMT_SIGNATURE: bytes to typed values, and the signature itself.
 
-Big endian. Sources: TPM 2.0 Library Part 2, sections 10.12 (TPMS_ATTEST), 10.6.2
+Big endian. Sources: TPM 2.0 Library 1.59 Part 2, sections 10.12 (TPMS_ATTEST), 10.6.2
 (TPMS_PCR_SELECTION), 11.3.4 (TPMT_SIGNATURE). Every length is checked; trailing bytes are refused.
 
 ``verify_signature`` works on the bytes received and takes the algorithm from the *key*; a signature
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 GENERATED_MAGIC: Final = 0xFF544347  # TPM_GENERATED_VALUE, Part 2 section 6.2
 ST_ATTEST_QUOTE: Final = 0x8018  # TPM_ST_ATTEST_QUOTE, Part 2 section 6.9
-PCR_COUNT: Final = 24  # TCG PC Client Platform TPM Profile, section 4.6
+PCR_COUNT: Final = 24  # TCG PC Client Platform TPM Profile (PTP), PCR requirements
 _SELECT_BYTES: Final = 3  # bytes that hold a bit for each of them
 _MAX_BANKS: Final = 16  # TPML_PCR_SELECTION: HASH_COUNT of any TPM is below this
 _MAX_ATTEST: Final = 2048

@@ -265,7 +265,7 @@ def require_pcrs(
 def assess_platform(quote: Quote, settings: TpmSettings, checks: Checks) -> bool:
     """Record the firmware floor and the clock; gives whether the firmware is old enough to trust.
 
-    A clock that is not *safe* may have run backwards after a power loss (Part 1 section 36.3.3), so
+    A clock that is not *safe* may have run backwards after a power loss (Part 1 section 36, timing), so
     that it orders nothing; it decides nothing here and is a claim.
     """
     if not quote.safe:

@@ -1,6 +1,6 @@
 """TPM2_MakeCredential in software: a secret that one TPM can open, for one attestation key.
 
-Sources: TPM 2.0 Library Part 1, sections 11.4.10.2 (KDFa), 11.4.10.3 (KDFe), 24 (credential
+Sources: TPM 2.0 Library 1.59 Part 1, sections 11.4.10.2 (KDFa), 11.4.10.3 (KDFe), 24 (credential
 protection), annex B.10.4 (RSA secret sharing), annex C.6.4 (ECC secret sharing); TCG EK Credential
 Profile 2.5, annex B (the templates that tell name algorithm and symmetric key by type of EK).
 

@@ -75,7 +75,7 @@ def require_attestation_key(public: PublicArea, checks: Checks) -> None:
     """Demand the attributes that make a key sign only what its TPM made.
 
     Restricted: the key signs no structure that starts with TPM_GENERATED_VALUE unless the TPM made it
-    (Part 1 section 25.1.6). Fixed and of the TPM's own making: nobody else has the private key.
+    (Part 2 section 8.3). Fixed and of the TPM's own making: nobody else has the private key.
 
     Raises:
         AttestationKeyUntrusted: an attribute is missing, or the key also decrypts.

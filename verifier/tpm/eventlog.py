@@ -1,8 +1,8 @@
 """TCG PC Client event log: parsing and strict replay.
 
-Little endian. Sources: TCG PC Client Platform Firmware Profile (PFP) 1.06, sections 10.2.1
-(TCG_PCClientPCREvent), 10.2.2 (TCG_PCR_EVENT2), 10.4.5.1 (TCG_EfiSpecIdEvent), 10.4.5.3
-(StartupLocality), 3.3.4 (initial PCR values).
+Little endian. Sources: TCG PC Client Platform Firmware Profile (PFP) 1.05, sections 10.2.1
+(TCG_PCClientPCREvent), 10.2.2 (TCG_PCR_EVENT2), 10.4 (EV_NO_ACTION: TCG_EfiSpecIdEvent and
+StartupLocality), 3.3.4 (PCR usage and first values).
 
 Two forms: *crypto agile* (the first record carries "Spec ID Event03") and *legacy* (SHA-1 alone).
 
@@ -37,11 +37,11 @@ EV_NO_ACTION: Final = 0x00000003
 
 _SPEC_ID_03: Final = b"Spec ID Event03\x00"
 _STARTUP_LOCALITY: Final = b"StartupLocality\x00"
-_LOCALITIES: Final = frozenset({0, 3, 4})  # PFP section 10.4.5.3: 0, 3, or 4 (H-CRTM)
+_LOCALITIES: Final = frozenset({0, 3, 4})  # PFP, StartupLocality event: 0, 3, or 4 (H-CRTM)
 _MAX_ALGORITHMS: Final = 8
 _SHA1_BYTES: Final = 20
 _PADDING_BYTES: Final = 4  # a register index of 0xFFFFFFFF at least
-# PC Client Platform TPM Profile section 4.6.2: registers of the dynamic root of trust start at -1.
+# PC Client Platform TPM Profile, PCR initial values: registers of the dynamic root of trust start at -1.
 _DYNAMIC_PCRS: Final = frozenset(range(17, 23))
 
 

@@ -5,8 +5,9 @@ that digest. Events of PE images (EV_EFI_BOOT_SERVICES_APPLICATION and its kin) 
 nothing covers ("File(kernel)" is a name that anybody may write), so they have a digest here and no text.
 An event's *type* is covered by nothing either: it is a label, and policies decide on register and digest.
 
-Sources: TCG PC Client Platform Firmware Profile 1.06, table 27 (event types); for EV_IPL the layouts of
-GRUB (``grub_cmd: ...``, digest over the part after the prefix) and of shim and systemd-stub (whole data).
+Sources: TCG PC Client Platform Firmware Profile (PFP) 1.05, section 10.4.1 (event types); for EV_IPL the
+layouts of GRUB (``grub_cmd: ...``, digest over the part after the prefix) and of shim and systemd-stub
+(whole data).
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ EVENT_TYPES: Final[Mapping[int, str]] = {
 _MAX_CLAIMED: Final = 256
 _MAX_TEXT: Final = 512
 
-# UEFI_VARIABLE_DATA (PFP section 10.4.3): GUID, name length in UTF-16 units, data length, name, data.
+# UEFI_VARIABLE_DATA (PFP section 10): GUID, name length in UTF-16 units, data length, name, data.
 _EFI_GLOBAL_VARIABLE: Final = bytes.fromhex("61dfe48bca93d211aa0d00e098032b8c")
 _SECURE_BOOT: Final = (
     _EFI_GLOBAL_VARIABLE
@@ -74,7 +75,7 @@ _SECURE_BOOT: Final = (
     + "SecureBoot".encode("utf-16-le")
 )
 _SECURE_BOOT_PCR: Final = 7
-_SEPARATORS: Final = (b"\x00\x00\x00\x00", b"\xff\xff\xff\xff")  # PFP table 27, EV_SEPARATOR
+_SEPARATORS: Final = (b"\x00\x00\x00\x00", b"\xff\xff\xff\xff")  # PFP section 10.4.1, EV_SEPARATOR
 
 
 def event_log_claims(log: EventLog, bank: str, registers: frozenset[int]) -> dict[str, Any]:

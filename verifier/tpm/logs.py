@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from verifier.tpm.checks import PcrValues
     from verifier.tpm.settings import TpmSettings
 
-_PFP = "TCG PC Client Platform Firmware Profile 1.06, sections 3.3.4 and 10.2"
+_PFP = "TCG PC Client Platform Firmware Profile 1.05, sections 3.3.4 and 10.2"
 
 
 def replay_logs(

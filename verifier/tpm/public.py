@@ -1,6 +1,6 @@
 """TPMT_PUBLIC: the public area of a key, as the TPM marshals it, and its attributes.
 
-Big endian. Source: TPM 2.0 Library Part 2, section 12.2.4 (TPMT_PUBLIC), 12.2.3 (parameters), 8.3
+Big endian. Source: TPM 2.0 Library 1.59 Part 2, section 12.2.4 (TPMT_PUBLIC), 12.2.3 (parameters), 8.3
 (TPMA_OBJECT), 11.2 (schemes). Only asymmetric keys are read: RSA of 2048 to 4096 bits and ECC on NIST
 P-256, P-384, P-521. The name of a key covers all of these bytes, so nothing may follow them.
 """
@@ -25,7 +25,7 @@ from verifier.tpm.algorithms import (
     CURVES,
 )
 
-# TPMA_OBJECT, Part 2 section 8.3, table 36.
+# TPMA_OBJECT, Part 2 section 8.3.
 FIXED_TPM: Final = 1 << 1
 FIXED_PARENT: Final = 1 << 4
 SENSITIVE_DATA_ORIGIN: Final = 1 << 5

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-# Firmware, boot loader, kernel and whatever else a TCG log usually extends (PFP table 1).
+# Firmware, boot loader, kernel and whatever else a TCG log usually extends (PFP section 3.3.4).
 def default_selection() -> dict[str, tuple[int, ...]]:
     """SHA-256 registers 0 to 15."""
     return {"sha256": tuple(range(16))}

@@ -74,6 +74,18 @@ def test_an_unknown_mutation_is_not_passed_over(tmp_path):
         CaseFiles(case(tmp_path, {}, {"op": "rotate", "file": "eventlog"}), tmp_path)
 
 
+def test_an_unknown_mutation_is_unsupported_and_no_agreement(tmp_path):
+    mutated = case(tmp_path, {"result": "fail"}, {"op": "rotate", "file": "eventlog"})
+    outcome = run_case(mutated, tmp_path)
+    assert (outcome.got, outcome.agree) == ("unsupported", None)
+
+
+def test_a_case_that_cannot_be_read_disagrees(tmp_path):
+    mutated = case(tmp_path, {"result": "fail", "error": "parse_error"})
+    mutated["expect"]["claims"] = None
+    assert run_case(mutated, tmp_path).agree is False
+
+
 @pytest.mark.parametrize(
     ("operation", "expected"),
     [

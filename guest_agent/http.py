@@ -1,0 +1,211 @@
+"""HTTP to one server: JSON out, a typed struct or a typed error back.
+
+Invariants:
+
+* TLS with certificate and host name checked; plain HTTP to loopback addresses only.
+* No proxies from the environment, no redirects, no retries, no compression, no cookies.
+* One deadline bounds a whole call, one size limit the whole answer.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+import urllib3
+from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.util import Url, parse_url
+
+from common.errors import FetchFailed, InvalidSetting
+from guest_agent.errors import ServerAnswerInvalid, ServerRefused, ServerTimeout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from urllib3.response import BaseHTTPResponse
+
+_JSON: Final = "application/json"
+_PROBLEM: Final = "application/problem+json"
+_CHUNK: Final = 64 << 10
+_MAX_ANSWER: Final = 32 << 20
+_FIRST_SUCCESS: Final = 200
+_FIRST_REDIRECT: Final = 300
+_FIRST_ERROR: Final = 400
+_MAX_TEXT: Final = 2048
+_ENCODER: Final = msgspec.json.Encoder()
+T = TypeVar("T")
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    """What we read of a problem document (RFC 9457)."""
+
+    code: str = ""
+    title: str = ""
+    detail: str = ""
+    advice: str = ""
+    request_id: str = ""
+    details: dict[str, Any] = {}
+
+
+class JsonClient:
+    """Posts JSON to one server.
+
+    Args:
+        url: ``https://host[:port][/prefix]``, or ``http://`` to a loopback address.
+        ca_file: PEM authorities that replace the system's.
+        connect_timeout_s: time limit of making a connection.
+        timeout_s: time limit of a whole call.
+
+    Raises:
+        InvalidSetting: the URL or the file cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        ca_file: Path | None = None,
+        connect_timeout_s: float = 10.0,
+        timeout_s: float = 60.0,
+    ) -> None:
+        """Prepare a connection pool; connects lazily."""
+        self._url = _checked(url)
+        self._timeout_s = timeout_s
+        self._pool = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=connect_timeout_s, read=timeout_s),
+            retries=False,
+            ssl_context=_tls(ca_file) if self._url.startswith("https:") else None,
+            headers={"Accept": f"{_JSON}, {_PROBLEM}", "Accept-Encoding": "identity"},
+        )
+
+    def post(self, path: str, document: msgspec.Struct, answer: type[T]) -> T:
+        """Post ``document``; the answer as a struct.
+
+        Args:
+            path: below the URL, starting with a slash; made of identifiers.
+            document: the body.
+            answer: type of the answer.
+
+        Raises:
+            ServerRefused: a problem document, with the server's code.
+            ServerAnswerInvalid: anything else than success with such a document.
+            ServerTimeout: not finished in time.
+            FetchFailed: no connection, or it broke.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        try:
+            response = self._pool.request(
+                "POST",
+                self._url + path,
+                body=_ENCODER.encode(document),
+                headers={**self._pool.headers, "Content-Type": _JSON},
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+            )
+        except urllib3.exceptions.NewConnectionError as error:  # counts as a timeout in urllib3's tree
+            raise FetchFailed(_unreachable(error), advice=_ADVICE_UNREACHABLE) from error
+        except urllib3.exceptions.TimeoutError as error:
+            raise ServerTimeout("the server does not answer in time") from error
+        except HTTPError as error:
+            raise FetchFailed(_unreachable(error), advice=_ADVICE_UNREACHABLE) from error
+        data = _read(response, deadline)
+        content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if _FIRST_SUCCESS <= response.status < _FIRST_REDIRECT and content_type == _JSON:
+            return _decode(data, answer)
+        if response.status >= _FIRST_ERROR and content_type == _PROBLEM:
+            raise _refusal(_decode(data, _Problem), response.status)
+        raise ServerAnswerInvalid(f"the server answered status {response.status} in another form")
+
+
+_ADVICE_UNREACHABLE: Final = "Check --server, that the server runs, and --ca-file for a private authority."
+
+
+def _checked(url: str) -> str:
+    try:
+        parsed = parse_url(url)
+    except LocationParseError as error:
+        raise InvalidSetting("the server URL cannot be parsed") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise InvalidSetting("the server URL is https://host[:port][/prefix]")
+    if parsed.auth or parsed.query or parsed.fragment:
+        raise InvalidSetting("the server URL has user, query or fragment: none of these is used")
+    if parsed.scheme == "http" and not _is_loopback(parsed.host):
+        raise InvalidSetting(
+            "plain http to a remote server: nothing would prove which server it is",
+            advice="Use an https:// URL, with --ca-file for a private authority.",
+        )
+    return Url(parsed.scheme, None, parsed.host, parsed.port, (parsed.path or "").rstrip("/")).url
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _tls(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    except OSError as error:  # ssl.SSLError is one
+        raise InvalidSetting(f"{ca_file} is not a file of PEM certificates") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _read(response: BaseHTTPResponse, deadline: float) -> bytes:
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        response.close()
+        raise ServerAnswerInvalid("the server compressed its answer, which was not asked for")
+    data = bytearray()
+    try:
+        while chunk := response.read1(_CHUNK, decode_content=False):
+            data += chunk
+            if len(data) > _MAX_ANSWER:
+                response.close()
+                raise ServerAnswerInvalid(f"the server's answer is larger than {_MAX_ANSWER} bytes")
+            if time.monotonic() > deadline:
+                response.close()
+                raise ServerTimeout("the server does not finish its answer in time")
+    except urllib3.exceptions.TimeoutError as error:
+        raise ServerTimeout("the server does not finish its answer in time") from error
+    except HTTPError as error:
+        raise FetchFailed(_unreachable(error), advice=_ADVICE_UNREACHABLE) from error
+    response.release_conn()
+    return bytes(data)
+
+
+def _decode(data: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ServerAnswerInvalid("the server's answer is not of the documented form") from error
+
+
+def _refusal(problem: _Problem, status: int) -> ServerRefused:
+    message = problem.detail or problem.title or f"the server refused with status {status}"
+    details = problem.details | ({"request_id": problem.request_id} if problem.request_id else {})
+    return ServerRefused(
+        printable(message),
+        remote_code=printable(problem.code),
+        status=status,
+        advice=printable(problem.advice) or None,
+        details=details,
+    )
+
+
+def printable(text: str) -> str:
+    """A server's text made fit for a terminal and a log: one line, no control characters, bounded."""
+    return "".join(character if character.isprintable() else "?" for character in text[:_MAX_TEXT])
+
+
+def _unreachable(error: HTTPError) -> str:
+    if isinstance(error, urllib3.exceptions.SSLError):
+        return "the server's certificate does not verify"
+    return f"the server does not answer ({type(error).__name__})"

@@ -1,0 +1,3 @@
+from tests.databases import database, migrated_sqlite, new_url, postgres
+
+__all__ = ["database", "migrated_sqlite", "new_url", "postgres"]

@@ -63,11 +63,16 @@ class Tokens:
         self.items = items
         self._starts = [token.start for token in items]
 
-    def text(self, start: int, end: int) -> str:
-        """Source text of the tokens that the byte range ``start..end`` touches."""
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """The byte range of whole tokens that ``start..end`` touches."""
         first = self.items[max(bisect.bisect_right(self._starts, start) - 1, 0)]
         last = self.items[max(bisect.bisect_left(self._starts, max(end, start + 1)) - 1, 0)]
-        return self._source[first.start : max(last.end, first.end)].decode("utf-8")
+        return first.start, max(last.end, first.end)
+
+    def text(self, start: int, end: int) -> str:
+        """Source text of the tokens that the byte range ``start..end`` touches."""
+        first, last = self.span(start, end)
+        return self._source[first:last].decode("utf-8")
 
 
 def scan(text: str) -> Tokens:

@@ -1,11 +1,24 @@
-"""A policy made ready for an engine: checked, with the shim beside it, its entry points and names known.
+"""From a policy's source to what an engine loads: checks, reference names, helper module, dialects.
 
-Order: parse, package, the profile (``policy.profile``), the required entry point. What is compiled is the
-text as uploaded plus, for appraisal policies, CoCo's ``query_reference_value`` over ``input.reference``.
+Order: lexical gate, parse, package, entry points, profile, reference names. Then, per engine:
 
-The shim gives the list of a name's values, or the value itself where it was registered as a single one;
-a name without live values is undefined, so that every condition on it fails. (Null, which Rego orders
-below every number, would satisfy ``>=``.) Several single values of one name are undefined too.
+* regorus gets the source with each ``some .. in`` over a reference spelt as the iteration it stands for
+  (``v = collection[_]``): regorus fails on a collection that is a scalar, OPA and the spelling do not.
+* OPA gets the source with its package path replaced, since many policies of one package live in one
+  server.
+
+Both keep every line on its line. The source itself, its digest and what is stored never change.
+
+Each engine also loads one helper module in the policy's package: ``touchstone_result``, an object that
+gives each entry point as a list of no or one value, so that undefined is told apart from every value and
+one evaluation answers all; and, where it is used, CoCo's ``query_reference_value`` over
+``input.reference``:
+
+* one entry that is registered as a single value gives that value;
+* otherwise the list of values; two live single values give a list, which equals no scalar;
+* a name without live values gives null, as CoCo does: ``x in null`` and ``x == null`` do not hold.
+
+The helper has no default function and no ``some .. in``: engines differ there.
 """
 
 from __future__ import annotations
@@ -13,96 +26,203 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from policy import profile
 from policy.errors import PolicyRejected
-from policy.port import ENTRY_POINTS, PolicyKind
-from policy.tree import clause_nodes, parse
+from policy.port import ENTRY_POINTS, PolicyKind, PolicySource
+from policy.profile import Problem, problems
+from policy.scope import COMPREHENSIONS, SHIM, input_references
+from policy.tree import Module, clause_nodes, parse, statements, walk
 
 if TYPE_CHECKING:
-    from policy.port import PolicySource
-    from policy.tree import Module
+    from collections.abc import Iterator
 
-PACKAGES: Final = {PolicyKind.APPRAISAL: "policy", PolicyKind.RELEASE: "policy", PolicyKind.TRUST: "trust"}
-SHIM_TEXT: Final = """import rego.v1
+    from policy.tree import Clause, Node, Statement
 
-query_reference_value(name) := values if {
-	values := [entry.value | some entry in input.reference[name]; not entry.scalar]
-	count(values) > 0
+RESULT: Final = "touchstone_result"
+# What the first entry point of each kind must be, the second may be.
+_FORMS: Final = {
+    "trust_claims": ("complete", "object"),
+    "extensions": ("complete", "set"),
+    "allow": ("complete",),
+    "reasons": ("set", "complete"),
+    "deny": ("set", "complete"),
 }
+_MAX_SHOWN: Final = 20
 
-query_reference_value(name) := singles[0] if {
-	singles := [entry.value | some entry in input.reference[name]; entry.scalar]
-	count(singles) == 1
-	count(input.reference[name]) == 1
-}
+_SHIM_TEXT: Final = f"""
+{SHIM}(name) := null if not input.reference[name]
+
+{SHIM}(name) := value if {{
+	entries := input.reference[name]
+	touchstone_single(entries)
+	value := entries[_].value
+}}
+
+{SHIM}(name) := [entry.value | entry := entries[_]] if {{
+	entries := input.reference[name]
+	not touchstone_single(entries)
+}}
+
+touchstone_single(entries) if {{
+	count(entries) == 1
+	entries[_].scalar == true
+}}
 """
-_MAX_REPORTED = 8
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedPolicy:
-    """A policy that an engine may compile.
+class Prepared:
+    """A policy that passed every check that needs no engine.
 
     Attributes:
-        source: as uploaded.
+        source: as given.
         module: its syntax tree.
-        package: ``policy`` or ``trust``.
+        reference_names: every reference name it mentions.
         entry_points: those of its kind that it defines.
-        reference_names: every reference name that it mentions.
-        shim: further module text without a package line, or None.
+        uses_shim: it calls ``query_reference_value``.
     """
 
     source: PolicySource
     module: Module
-    package: str
-    entry_points: tuple[str, ...]
     reference_names: frozenset[str]
-    shim: str | None
+    entry_points: tuple[str, ...]
+    uses_shim: bool
+
+    def helper(self, package: str) -> str:
+        """Text of the helper module for ``package``."""
+        fields = ", ".join(
+            f'"{entry}": [value | value := {entry.rsplit(".", 1)[1]}]' for entry in self.entry_points
+        )
+        shim = _SHIM_TEXT if self.uses_shim else ""
+        return f"package {package}\n\n{RESULT} := {{{fields}}}\n{shim}"
 
 
-def prepare(source: PolicySource) -> PreparedPolicy:
-    """Parse and check a policy.
+def prepare(source: PolicySource) -> Prepared:
+    """Check a policy.
 
     Raises:
-        PolicySyntax: not Rego v1.
-        PolicyRejected: outside the profile, of another package, or without its required rule.
+        PolicySyntax: not Rego v1; ``details`` has ``line`` and ``column``.
+        PolicyRejected: outside the profile, wrong package, an entry point missing; ``details`` has
+            ``problems``, each with line, column, code and message.
     """
     module = parse(source.text)
-    package = PACKAGES[source.kind]
+    found = [*contract_problems(module, source.kind), *problems(module, source.kind)]
+    if found:
+        raise rejection(found)
+    names = reference_names(module) if source.kind is PolicyKind.APPRAISAL else frozenset()
+    defined = {rule.name for rule in module.rules}
+    entries = tuple(
+        entry for entry in ENTRY_POINTS[source.kind] if entry.rsplit(".", 1)[1] in defined
+    )
+    return Prepared(source, module, names, entries, any(_shim_calls(module)))
+
+
+def rejection(found: list[Problem]) -> PolicyRejected:
+    """The error that reports ``found``, worst place first."""
+    first = min(found)
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    shown = [
+        {"line": item.line, "column": item.column, "code": item.code, "message": item.message}
+        for item in sorted(found)[:_MAX_SHOWN]
+    ]
+    return PolicyRejected(
+        f"line {first.line}, column {first.column}: {first.message}{more}",
+        details={"line": first.line, "column": first.column, "problems": shown},
+    )
+
+
+def contract_problems(module: Module, kind: PolicyKind) -> list[Problem]:
+    """Package and entry points against what the kind demands."""
+    required, optional = ENTRY_POINTS[kind]
+    package = required.split(".")[1]
     if module.package != package:
-        raise PolicyRejected(
-            f"a policy of kind {source.kind.value} has package {package}, not {module.package}"
-        )
-    _enforce_profile(module, source.kind)
-    rules = {rule.name for rule in module.rules}
-    entry_points = tuple(path for path in ENTRY_POINTS[source.kind] if path.rpartition(".")[2] in rules)
-    required = ENTRY_POINTS[source.kind][0]
-    if required not in entry_points:
-        raise PolicyRejected(f"a policy of kind {source.kind.value} defines {required}")
-    names = reference_names(module)
-    shim = SHIM_TEXT if source.kind is PolicyKind.APPRAISAL else None
-    return PreparedPolicy(source, module, package, entry_points, names, shim)
+        message = f"a policy of kind {kind} has package {package}, not {module.package}"
+        return [Problem(1, 1, "package", message)]
+    found = []
+    for entry in (required, optional):
+        name = entry.rsplit(".", 1)[1]
+        rules = [rule for rule in module.rules if rule.name == name]
+        if not rules and entry == required:
+            found.append(Problem(1, 1, "entry-point", f"the rule {name} is missing"))
+        found += [
+            Problem(rule.line, rule.column, "entry-point", f"{name} must not be a {rule.form} rule")
+            for rule in rules
+            if rule.form not in (*_FORMS[name], "default")
+        ]
+    return found
 
 
 def reference_names(module: Module) -> frozenset[str]:
     """Names in ``query_reference_value("n")``, ``input.reference.n`` and ``input.reference["n"]``."""
-    names: set[str] = set()
-    for rule in module.rules:
-        for clause in rule.clauses:
-            for node in clause_nodes(clause):
-                if node.tag == "Call" and node.value == profile.SHIM:
-                    names.add(str(node.children[0].value))
-            for _, path in profile.input_references(clause):
-                if path[0] == "reference" and len(path) > 1 and path[1] is not None:
-                    names.add(path[1])
+    names = {str(call.children[0].value) for call in _shim_calls(module) if call.children}
+    for clause in _clauses(module):
+        for _, path in input_references(clause):
+            if len(path) > 1 and path[0] == "reference" and path[1] is not None:
+                names.add(path[1])
     return frozenset(names)
 
 
-def _enforce_profile(module: Module, kind: PolicyKind) -> None:
-    errors = [problem for problem in profile.problems(module, kind) if problem.severity == "error"]
-    if errors:
-        lines = [f"line {item.line}: {item.message}" for item in errors[:_MAX_REPORTED]]
-        raise PolicyRejected(
-            "; ".join(lines),
-            details={"line": errors[0].line, "column": errors[0].column, "problems": len(errors)},
-        )
+def with_package(prepared: Prepared, package: str) -> str:
+    """The source with its package path replaced."""
+    start, end = prepared.module.package_span
+    data = prepared.source.text.encode("utf-8")
+    return (data[:start] + package.encode("utf-8") + data[end:]).decode("utf-8")
+
+
+def for_regorus(prepared: Prepared) -> str:
+    """The source with ``some .. in`` over references spelt as iteration."""
+    data = prepared.source.text.encode("utf-8")
+    edits = [edit for clause in _clauses(prepared.module) for edit in _iterations(prepared.module, clause)]
+    for start, end, text in sorted(edits, reverse=True):
+        data = data[:start] + text.encode("utf-8") + data[end:]
+    return data.decode("utf-8")
+
+
+def _iterations(module: Module, clause: Clause) -> Iterator[tuple[int, int, str]]:
+    """Byte range and replacement of each ``some .. in`` whose collection may be a scalar."""
+    for statement, alone in _some_in(clause):
+        collection = statement.children[-1]
+        if collection.tag in ("Array", "Set", "Object") or collection.tag in COMPREHENSIONS:
+            continue
+        start, end = module.tokens.span(statement.start, statement.end)
+        lines = module.tokens.text(statement.start, statement.end).count("\n")
+        text = _as_iteration(module, statement) + "\n" * lines
+        yield start, end, f"{{ {text} }}" if alone else text
+
+
+def _as_iteration(module: Module, statement: Statement) -> str:
+    def text(node: Node) -> str:
+        return " ".join(module.tokens.text(node.start, node.end).split("\n"))
+
+    *patterns, collection = statement.children
+    names = [str(node.value) for pattern in patterns for node in walk(pattern) if node.tag == "Var"]
+    fresh = sorted(set(names) - {"_"})
+    key = text(patterns[0]) if len(patterns) > 1 else "_"
+    value = text(patterns[-1])
+    unified = f"{text(collection)}[{key}]" if value == "_" else f"{value} = {text(collection)}[{key}]"
+    # Brackets keep a body that fails on `false` apart: `some _ in [false]` holds.
+    unified = f"_ = {text(collection)}[{key}]" if value == "_" else unified
+    return f"some {', '.join(fresh)}; {unified}" if fresh else unified
+
+
+def _some_in(clause: Clause) -> Iterator[tuple[Statement, bool]]:
+    """Each ``some .. in``, and whether it is a body without braces."""
+    alone = clause.body[0] if len(clause.body) == 1 else None
+    every = list(statements(clause.body))
+    for head in (clause.key, clause.value):
+        for node in walk(head) if head is not None else ():
+            every += [inner for inner in statements(node.body) if inner not in every]
+    for statement in every:
+        if statement.tag == "SomeIn":
+            yield statement, statement is alone
+
+
+def _shim_calls(module: Module) -> Iterator[Node]:
+    for clause in _clauses(module):
+        for node in clause_nodes(clause):
+            if node.tag == "Call" and node.value == SHIM:
+                yield node
+
+
+def _clauses(module: Module) -> Iterator[Clause]:
+    for rule in module.rules:
+        yield from rule.clauses

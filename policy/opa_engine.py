@@ -16,6 +16,7 @@ Rules for the client library (each has a test):
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import json
 import threading
@@ -133,7 +134,7 @@ class OpaPolicy:
             PolicyEngineUnavailable: it does not answer.
         """
         for name, text in self._modules().items():
-            _guarded(lambda name=name, text=text: self._put(name, text))
+            _guarded(functools.partial(self._put, name, text))
 
     def evaluate(self, input_json: bytes) -> Mapping[str, Any]:
         """Evaluate every entry point that the policy defines, in one call.

@@ -204,13 +204,18 @@ def walk_statement(statement: Statement) -> Iterator[Node]:
 
 
 def statements(body: tuple[Statement, ...]) -> Iterator[Statement]:
-    """Every statement of a query, nested ones included."""
+    """Every statement of a query, those of ``every`` and of comprehensions included."""
     for statement in body:
         yield statement
         yield from statements(statement.body)
         for child in statement.children:
-            for node in walk(child):
-                yield from node.body
+            yield from _inner_statements(child)
+
+
+def _inner_statements(node: Node) -> Iterator[Statement]:
+    yield from statements(node.body)
+    for child in node.children:
+        yield from _inner_statements(child)
 
 
 def clause_nodes(clause: Clause) -> Iterator[Node]:
@@ -262,7 +267,7 @@ class _Reader:
             tokens=self._tokens,
         )
 
-    def node(self, raw: dict[str, Any]) -> Node:
+    def node(self, raw: dict[str, Any]) -> Node:  # noqa: C901, PLR0912 (one branch per tag of the parser)
         tag, body = _single(raw)
         span = body["span"]
         value: Any = None
@@ -332,7 +337,9 @@ class _Reader:
         if tag == "Default":
             name, dotted, _ = self._name(body["refr"])
             value = self.node(body["value"])
-            clause = Clause(value, None, (), False, span["start"], value.end, span["line"])
+            clause = Clause(
+                value, None, (), is_else=False, start=span["start"], end=value.end, line=span["line"]
+            )
             args = tuple(self.node(item) for item in body["args"])
             return Rule(name, "default", dotted, args, (clause,), span["line"], span["col"])
         form, head = _single(body["head"])
@@ -352,7 +359,11 @@ class _Reader:
         span = raw["span"]
         bodies = raw["bodies"]
         if not bodies:
-            return (Clause(value, key, (), False, span["start"], span["end"], span["line"]),)
+            return (
+                Clause(
+                    value, key, (), is_else=False, start=span["start"], end=span["end"], line=span["line"]
+                ),
+            )
         found = []
         for body in bodies:
             is_else = bool(body["is_else"])

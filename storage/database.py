@@ -10,7 +10,8 @@ Invariants:
 * ``Database.read()`` is one consistent snapshot (PostgreSQL: REPEATABLE READ, read only).
 * ``Database.fast_row()`` is one row outside any transaction, for hot paths.
 * A database that does not answer raises ``DatabaseUnavailable``; broken constraints stay
-  ``sqlalchemy.exc.IntegrityError``, which callers decide about. Parameters are in no error text.
+  ``sqlalchemy.exc.IntegrityError``, which callers decide about. Parameters of a
+  statement are in no error text (PostgreSQL itself may quote a row that breaks a constraint).
 * Times are stored as integers, microseconds since the epoch, UTC: the same on both databases.
 * A fork gets fresh connections: ``dispose_after_fork`` is called in every worker.
 """
@@ -38,7 +39,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from common.errors import DatabaseUnavailable, DependencyMissing, InvalidSetting
-from storage.fast_reader import FastReader, keep_inherited
+from storage.fast_reader import FastReader, cause_of, keep_inherited
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,8 +148,9 @@ def from_micros(micros: int) -> datetime:
 def _translate(error: DBAPIError | PoolTimeoutError) -> None:
     if isinstance(error, _CALLER_ERRORS):
         raise error
-    cause = type(getattr(error, "orig", None) or error).__name__
-    raise DatabaseUnavailable(f"the database does not answer ({cause})") from error
+    raise DatabaseUnavailable(
+        f"the database does not answer ({cause_of(getattr(error, 'orig', None) or error)})"
+    ) from error
 
 
 def _engine(url: str) -> Engine:

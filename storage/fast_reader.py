@@ -29,6 +29,11 @@ def keep_inherited(thing: object) -> None:
     _INHERITED.append(thing)
 
 
+def cause_of(error: BaseException) -> str:
+    """Name of a driver's error (``SQLITE_FULL``, ``AdminShutdown``), which holds no data."""
+    return str(getattr(error, "sqlite_errorname", None) or type(error).__name__)
+
+
 class FastReader:
     """Reads single rows of constant statements.
 
@@ -70,9 +75,7 @@ class FastReader:
                 return self._read(statement)
             except self._engine.dialect.loaded_dbapi.Error as error:
                 self._drop()
-                raise DatabaseUnavailable(
-                    f"the database does not answer ({type(error).__name__})"
-                ) from error
+                raise DatabaseUnavailable(f"the database does not answer ({cause_of(error)})") from error
 
     def close(self) -> None:
         """Close the connection, if this process opened one."""

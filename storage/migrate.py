@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import ProgrammingError
 
 from common.errors import SchemaMismatch
 
@@ -33,7 +34,7 @@ def migrate(database: Database) -> None:
     """Upgrade to the newest schema. To be called at start, before anything else uses the database.
 
     Raises:
-        SchemaMismatch: a newer version wrote this database.
+        SchemaMismatch: a newer version wrote this database, or it holds tables of something else.
         DatabaseUnavailable: it does not answer; nothing was changed.
     """
     with database.read() as connection:
@@ -72,6 +73,13 @@ def _known(connection: Connection) -> str | None:
 
 
 def _upgrade(connection: Connection) -> None:
+    try:
+        _run_alembic(connection)
+    except ProgrammingError as error:
+        raise SchemaMismatch("the database holds something that is in the way of the schema") from error
+
+
+def _run_alembic(connection: Connection) -> None:
     # Alembic is imported where there is something to migrate: it costs a start more than the check does.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415

@@ -37,6 +37,10 @@ _POLL_S: Final = 0.05
 _USER: Final = "postgres"
 _TEMPLATE: Final = "touchstone_template"
 _ADVICE: Final = "Install the package postgresql (scripts/system-packages)."
+_INITDB: Final = (
+    *("-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C"),
+    *("--no-sync", "--no-instructions"),
+)
 # Speed over durability: the machine does not crash during a test, and clients that are killed lose
 # nothing by it.
 _SETTINGS: Final = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "listen_addresses=")
@@ -129,8 +133,7 @@ class PostgresServer:
             prefix += [f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
         data = folder / "data"
         made = subprocess.run(
-            [*prefix, binaries / "initdb", "-D", data, "-U", _USER, "-A", "trust", "-E", "UTF8"]
-            + ["--locale=C", "--no-sync", "--no-instructions"],
+            [*prefix, str(binaries / "initdb"), "-D", str(data), *_INITDB],
             cwd=folder,
             capture_output=True,
             check=False,
@@ -140,7 +143,7 @@ class PostgresServer:
         settings = [argument for setting in _SETTINGS for argument in ("-c", setting)]
         with (folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [*prefix, binaries / "postgres", "-D", data, "-k", folder, *settings],
+                [*prefix, str(binaries / "postgres"), "-D", str(data), "-k", str(folder), *settings],
                 cwd=folder,
                 stdout=log,
                 stderr=log,
@@ -163,7 +166,7 @@ class PostgresServer:
         with psycopg.connect(
             host=str(self._folder), user=_USER, dbname=_USER, autocommit=True
         ) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[call-overload]
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
 
     def _migrate_template(self) -> None:
         database = Database(self._url(_TEMPLATE))

@@ -24,7 +24,7 @@ opa: ## the OPA server, built with Go at a pinned version into .tools/bin
 	@scripts/install-opa $(OPA_VERSION)
 
 demo: setup system-packages ## the main job end to end on real input, explained
-	@$(BIN)/python examples/demo.py
+	@$(BIN)/python examples/demo
 
 test: setup system-packages opa ## every test, with the real components
 	@$(BIN)/python -m pytest

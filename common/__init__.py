@@ -1,4 +1,5 @@
 """What every room needs and none owns: errors, check records, strict encodings, bounded I/O.
 
-Imports only the standard library and ``msgspec``, so that the guest agent can rest on it.
+Imports only the standard library, ``msgspec`` and (``common.fetch``) ``urllib3``, so that the guest agent
+can rest on it.
 """

@@ -71,6 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ak_handle: str | None
     event_log: Path | None
     ima_log: Path | None
+    no_endorse: bool
 
 
 _COMMON: Final = (
@@ -114,6 +115,9 @@ _COMMON: Final = (
     click.option("--ak-handle", help="TPM: a provisioned attestation key, in place of a new one."),
     click.option("--event-log", type=_FILE, help="TPM: the firmware's event log; else the kernel's."),
     click.option("--ima-log", type=_FILE, help="TPM: the IMA measurement list to send along."),
+    click.option(
+        "--no-endorse", is_flag=True, help="TPM: send no EK certificate: the server allow-lists the key."
+    ),
 )
 _OUTPUT: Final = (
     click.option("--output", type=_FILE, help="File for the secret, made with mode 0600."),
@@ -292,6 +296,7 @@ def _attester(settings: Settings) -> Iterator[Attester]:
         ak_handle=settings.ak_handle,
         event_log=settings.event_log,
         ima_log=settings.ima_log,
+        endorse=not settings.no_endorse,
     ) as attester:
         yield attester
 

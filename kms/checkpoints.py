@@ -32,10 +32,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from common import strict_json
 from common.binding import thumbprint_text
-from common.errors import InputError, InvalidSetting
+from common.errors import DatabaseUnavailable, InputError, InvalidSetting
 from common.files import read_limited, read_private
 from kms.audit import lock_head, read_head
-from kms.errors import CheckpointInvalid
+from kms.errors import AuditUnavailable, CheckpointInvalid
 from kms.files import create_once
 from kms.tables import audit_checkpoint, audit_record
 from storage.database import to_micros
@@ -127,7 +127,7 @@ class Checkpointer:
     Args:
         database: of the log.
         key: signs.
-        path: JSON-lines-like file, one JWS a line, appended to; None for the database alone.
+        path: file of one JWS a line, appended to; None for the database alone.
         every: records between checkpoints.
         interval: time between checkpoints, while there are new records.
     """
@@ -165,15 +165,21 @@ class Checkpointer:
             return
         try:
             self.write(now)
-        except (SQLAlchemyError, OSError):
+        except AuditUnavailable:
             _LOG.exception("an audit checkpoint could not be written")
 
     def write(self, now: datetime) -> Checkpoint | None:
         """Sign the present end of the log; None if it is covered already.
 
         Raises:
-            SQLAlchemyError, OSError: the database or the file cannot be written.
+            AuditUnavailable: the database or the file cannot be written.
         """
+        try:
+            return self._write(now)
+        except (DatabaseUnavailable, SQLAlchemyError, OSError) as error:
+            raise AuditUnavailable("the audit checkpoint could not be written") from error
+
+    def _write(self, now: datetime) -> Checkpoint | None:
         with self._database.write() as connection:
             lock_head(connection)
             head = read_head(connection)

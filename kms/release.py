@@ -19,9 +19,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
+from sqlalchemy.exc import SQLAlchemyError
 
 from common.binding import thumbprint_text
-from common.errors import DatabaseUnavailable, TouchstoneError
+from common.errors import DatabaseUnavailable, PolicyError, TouchstoneError
 from kms import jwe
 from kms.audit import AuditEvent, lock_head
 from kms.decision import require_floors, require_policy
@@ -29,7 +30,6 @@ from kms.errors import AuditUnavailable, ReleaseDenied, ReleaseStale, SecretNotF
 from kms.release_rows import insert_release, require_quota
 from kms.secrets import DEFAULT_POLICY
 from kms.session import UNIDENTIFIED, session_of
-from policy.errors import PolicyNotFound
 from policy.port import PolicyKind
 from policy.store import active_digest_in
 from rvps.lookup import still_live_in
@@ -176,8 +176,10 @@ class ReleaseService:
         name = DEFAULT_POLICY if wanted is None else wanted.release_policy
         try:
             return self._policies.active(PolicyKind.RELEASE, name)
-        except PolicyNotFound as error:
-            raise ReleaseDenied(f"release policy {name} is not active") from error
+        except PolicyError as error:
+            raise ReleaseDenied(
+                f"release policy {name} cannot be used", details={"reasons": [error.code]}
+            ) from error
 
     def _commit(
         self,
@@ -205,7 +207,7 @@ class ReleaseService:
                 insert_release(
                     connection, record.sequence, session, wanted, policy_digest=policy_digest, now=now
                 )
-        except DatabaseUnavailable as error:
+        except (DatabaseUnavailable, SQLAlchemyError) as error:
             raise AuditUnavailable("the audit record could not be committed") from error
         return stored, record
 

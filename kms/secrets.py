@@ -291,7 +291,8 @@ class SecretStore:
                 wrapped = sealing.rewrap(self._root_key, context, WrappedKey(row.root_key, row.wrapped_key))
                 connection.execute(
                     update(secret_version)
-                    .where(*is_version(ref, row.version))
+                    # Unless it was shredded since it was read.
+                    .where(*is_version(ref, row.version), secret_version.c.root_key == row.root_key)
                     .values(root_key=wrapped.root_key, wrapped_key=wrapped.blob)
                 )
             details = {"root_key": current, "versions": len(rows)}

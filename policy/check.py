@@ -54,7 +54,11 @@ class PolicyReport(msgspec.Struct, frozen=True):
 
 
 def check(text: str, kind: PolicyKind, engines: Sequence[PolicyEngine] = ()) -> PolicyReport:
-    """Check ``text`` against the profile and with every engine given; nothing is stored."""
+    """Check ``text`` against the profile and with every engine given; nothing is stored.
+
+    Raises:
+        PolicyEngineUnavailable: an engine does not answer.
+    """
     source = PolicySource(kind, text)
     found, names = _against_profile(source)
     if not found:
@@ -70,14 +74,15 @@ def _against_profile(source: PolicySource) -> tuple[list[PolicyProblem], frozens
     try:
         module = parse(source.text)
         found = [
-            PolicyProblem(item.line, item.column, item.code, item.message)
-            for item in profile.problems(module, source.kind)
+            *modules.contract_problems(module, source.kind),
+            *profile.problems(module, source.kind),
         ]
-        if found:
-            return found, frozenset()
-        return [], modules.prepare(source).reference_names
+        if not found:
+            return [], modules.prepare(source).reference_names
     except PolicyError as error:
         return [_problem(error, "")], frozenset()
+    problems = [PolicyProblem(item.line, item.column, item.code, item.message) for item in sorted(found)]
+    return problems, frozenset()
 
 
 def _problem(error: PolicyError, engine: str) -> PolicyProblem:

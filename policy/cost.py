@@ -31,7 +31,7 @@ REFERENCE_VALUES: Final = 64
 # Steps at some tens to hundreds of nanoseconds each; below MEMBERS squared.
 MAX_STEPS: Final = 16_000_000
 # Members of one rule's value.
-MAX_SIZE: Final = 64 * MEMBERS
+MAX_SIZE: Final = MEMBERS * INNER_MEMBERS * INNER_MEMBERS
 
 _Scope = dict[str, int]
 
@@ -164,7 +164,9 @@ class _Estimate:
 
     def _size(self, node: Node, scope: _Scope) -> int:
         if node.tag in LITERALS or node.tag in ("BoolExpr", "Membership", "ArithExpr"):
-            return 1 if node.tag != "ArithExpr" else sum(self._size(child, scope) for child in node.children)
+            return (
+                1 if node.tag != "ArithExpr" else sum(self._size(child, scope) for child in node.children)
+            )
         if node.tag in COMPREHENSIONS:
             inner = dict(scope)
             yields = self._query(node.body, inner)[1]

@@ -1,141 +1,182 @@
-"""Which clauses decided: the rules that a decision rests on, their values, and the clause behind each.
+"""Which clause decided, and where the others failed: from the syntax tree and from evaluating the parts.
 
-The rules reachable from the kind's entry points are evaluated one by one on the same input. Of a rule with
-several clauses the deciding one is found by evaluating each clause alone: the first (of an ``else`` chain)
-or every one (of a set) whose own value is defined; where none is, the default stood. This runs in process
-whichever engine decided, and is never used for a decision.
+For every rule that the entry points rest on, in the order in which they mention it:
+
+* each clause that held, with its value (of an ``else`` chain the first that held);
+* where none held, the default, or nothing if the rule is undefined;
+* for each clause that did not hold, the first statement at which it failed (``decided`` is false).
+
+The parts are the policy's own text, evaluated one by one beside the whole policy; a part that cannot
+stand alone is left out. Functions are not traced: their calls are, in the clauses that make them.
+This serves both engines (they answer equally) and decides nothing.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import regorus
 
-from policy.errors import PolicyEvaluationFailed
+from common.errors import Malformed
+from policy.modules import for_regorus
 from policy.port import RuleTrace
-from policy.tree import clause_nodes, engine_message
+from policy.scope import SHIM
+from policy.tree import clause_nodes, engine_message, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from policy.modules import PreparedPolicy
-    from policy.tree import Clause, Rule
+    from policy.modules import Prepared
+    from policy.tree import Clause, Module, Rule
 
-_MAX_TEXT = 600
-_MAX_TRACES = 200
+_MAX_TEXT: Final = 600
+_PART: Final = "touchstone_part"
+_UNDEFINED: Final = object()
 
 
-def trace(prepared: PreparedPolicy, input_json: bytes) -> Sequence[RuleTrace]:
-    """The clauses behind a decision, entry points first.
+def explain(prepared: Prepared, input_json: bytes) -> tuple[RuleTrace, ...]:
+    """The trace of ``prepared`` on an input.
 
     Raises:
-        PolicyEvaluationFailed: the policy cannot be evaluated on this input.
+        Malformed: the input is not JSON.
     """
-    try:
-        return list(_traces(prepared, input_json.decode("utf-8")))[:_MAX_TRACES]
-    except (RuntimeError, ValueError) as error:
-        raise PolicyEvaluationFailed(f"the policy failed: {engine_message(error)}") from None
+    return tuple(_Tracer(prepared, input_json).run())
 
 
-def _traces(prepared: PreparedPolicy, document: str) -> Iterator[RuleTrace]:
-    whole = _engine(prepared, prepared.source.text, document)
-    for name in _reachable(prepared):
-        path = f"data.{prepared.package}.{name}"
-        clauses = [rule for rule in prepared.module.rules if rule.name == name]
-        value = _value(whole, path)
-        for rule, clause in _deciding(prepared, clauses, path, value, document):
-            text = _text(prepared, clause)
-            yield RuleTrace(path, clause.line if clause.is_else else rule.line, text, value)
+class _Tracer:
+    """Evaluates parts of one policy on one input."""
 
+    def __init__(self, prepared: Prepared, input_json: bytes) -> None:
+        self._prepared = prepared
+        self._package = prepared.module.package
+        # Clauses are taken from the dialect that the engine loads; it keeps lines, so that line numbers
+        # are those of the source. Texts shown come from the source.
+        self._dialect = for_regorus(prepared)
+        self._module = parse(self._dialect)
+        base = regorus.Engine()
+        base.add_policy("policy.rego", self._dialect)
+        shim = prepared.shim_module(self._package)
+        if shim is not None:
+            base.add_policy("shim.rego", shim)
+        try:
+            base.set_input_json(input_json.decode("utf-8"))
+        except (RuntimeError, UnicodeDecodeError) as error:
+            raise Malformed(f"the policy input is not JSON: {engine_message(error)}") from None
+        self._base = base
 
-def _deciding(
-    prepared: PreparedPolicy, rules: list[Rule], path: str, value: Any, document: str
-) -> Iterator[tuple[Rule, Clause]]:
-    if value is None:
-        return
-    candidates = [(rule, clause) for rule in rules if rule.form != "default" for clause in rule.clauses]
-    held = [
-        (rule, clause)
-        for rule, clause in candidates
-        if (len(candidates) == 1 and not _has_default(rules))
-        or _holds(prepared, rule, clause, path, document)
-    ]
-    if held:
-        yield from held
-        return
-    yield from ((rule, rule.clauses[0]) for rule in rules if rule.form == "default")
+    def run(self) -> Iterator[RuleTrace]:
+        for name in _rule_order(self._prepared):
+            shown = [rule for rule in self._prepared.module.rules if rule.name == name]
+            parts = [rule for rule in self._module.rules if rule.name == name]
+            if shown[0].form != "function":
+                yield from self._rule(name, list(zip(shown, parts, strict=True)))
 
-
-def _has_default(rules: list[Rule]) -> bool:
-    return any(rule.form == "default" for rule in rules)
-
-
-def _holds(prepared: PreparedPolicy, rule: Rule, clause: Clause, path: str, document: str) -> bool:
-    """Whether the clause alone, with every other clause of its name taken out, gives a value."""
-    source = bytearray(prepared.source.text.encode("utf-8"))
-    for other in prepared.module.rules:
-        if other.name != rule.name:
-            continue
-        for part in other.clauses:
-            if part is not clause:
-                start, end = _span(source, part)
-                source[start:end] = bytes(10 if byte == 10 else 32 for byte in source[start:end])  # noqa: PLR2004
-    if clause.is_else:
-        return False  # an else cannot stand alone; its chain is reported by the first clause that holds
-    try:
-        found = _value(_engine(prepared, source.decode("utf-8"), document), path)
-    except RuntimeError:
-        return False
-    return found is not None and found not in ([], {})
-
-
-def _span(source: bytearray, clause: Clause) -> tuple[int, int]:
-    """The clause's bytes, with a `default` keyword in front of it."""
-    start = clause.start
-    before = bytes(source[:start]).rstrip()
-    if before.endswith(b"default"):
-        start = len(before) - len(b"default")
-    return start, clause.end
-
-
-def _reachable(prepared: PreparedPolicy) -> list[str]:
-    """Rules that the entry points rest on, in the order they are met."""
-    own = {rule.name for rule in prepared.module.rules if rule.form != "function"}
-    order = [path.rpartition(".")[2] for path in prepared.entry_points]
-    for name in order:
-        for rule in prepared.module.rules:
-            if rule.name != name:
+    def _rule(self, name: str, pairs: list[tuple[Rule, Rule]]) -> Iterator[RuleTrace]:
+        held = False
+        for shown, part in pairs:
+            if shown.form == "default":
                 continue
-            for clause in rule.clauses:
-                for node in clause_nodes(clause):
-                    if node.tag == "Var" and node.value in own and node.value not in order:
-                        order.append(str(node.value))
+            for index, clause in enumerate(part.clauses):
+                values = self._values(shown.form, clause)
+                if values:
+                    held = True
+                    yield self._trace(name, shown.clauses[index], _shown_value(shown.form, values))
+                    break  # what follows in the chain is not tried
+                yield from self._failed(name, shown.clauses[index], clause)
+        for shown, _ in pairs:
+            if shown.form == "default" and not held:
+                value = self._whole(name)
+                yield self._trace(name, shown.clauses[0], None if value is _UNDEFINED else value)
+
+    def _values(self, form: str, clause: Clause) -> list[Any]:
+        """What the clause alone yields: no value, one, or of a set or object rule many."""
+        head = "true" if clause.value is None else self._slice(clause.value.start, clause.value.end)
+        if clause.key is not None:
+            key = self._slice(clause.key.start, clause.key.end)
+            head = key if form == "set" else f"[{key}, {head}]"
+        return self._part(clause, head, len(clause.body)) or []
+
+    def _failed(self, name: str, shown: Clause, part: Clause) -> Iterator[RuleTrace]:
+        """The first statement without which the clause would go on."""
+        for count in range(1, len(part.body) + 1):
+            found = self._part(part, "true", count)
+            if found is None:
+                return
+            if not found:
+                statement = shown.body[count - 1]
+                text = self._prepared.module.tokens.text(statement.start, statement.end)
+                yield RuleTrace(self._path(name), statement.line, text[:_MAX_TEXT], None, decided=False)
+                return
+
+    def _part(self, clause: Clause, head: str, count: int) -> list[Any] | None:
+        """Solutions of the first ``count`` statements; None where they cannot stand alone."""
+        statements = [self._slice(item.start, item.end) for item in clause.body[:count]]
+        lines = ["true", *statements, f"touchstone_value := {head}"]
+        body = "\n\t".join(lines)
+        text = f"package {self._package}\n\n{_PART} := [touchstone_value |\n\t{body}\n]\n"
+        engine = self._base.clone()
+        try:
+            engine.add_policy("part.rego", text)
+            found = json.loads(engine.eval_rule_as_json(f"data.{self._package}.{_PART}"))
+        except BaseException as error:
+            if not isinstance(error, Exception) and not type(error).__module__.startswith("pyo3"):
+                raise
+            return None
+        return found if isinstance(found, list) else None
+
+    def _whole(self, name: str) -> Any:
+        text = f"package {self._package}\n\n{_PART} := [value | value := {name}]\n"
+        engine = self._base.clone()
+        try:
+            engine.add_policy("part.rego", text)
+            found = json.loads(engine.eval_rule_as_json(f"data.{self._package}.{_PART}"))
+        except RuntimeError:
+            return _UNDEFINED
+        return found[0] if found else _UNDEFINED
+
+    def _trace(self, name: str, clause: Clause, value: Any) -> RuleTrace:
+        text = self._prepared.module.tokens.text(clause.start, clause.end)
+        return RuleTrace(self._path(name), clause.line, text[:_MAX_TEXT], value)
+
+    def _path(self, name: str) -> str:
+        return f"data.{self._package}.{name}"
+
+    def _slice(self, start: int, end: int) -> str:
+        return self._module.tokens.text(start, end)
+
+
+def _shown_value(form: str, values: list[Any]) -> Any:
+    if form == "set":
+        return values
+    if form == "object":
+        return {str(key): value for key, value in values}
+    return values[0]
+
+
+def _rule_order(prepared: Prepared) -> list[str]:
+    """Entry points, each followed by the rules it mentions, depth first in source order."""
+    mentions = _mentions(prepared.module)
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name not in order:
+            order.append(name)
+            for mentioned in mentions[name]:
+                visit(mentioned)
+
+    for entry in prepared.entry_points:
+        visit(entry.rsplit(".", 1)[1])
     return order
 
 
-def _engine(prepared: PreparedPolicy, text: str, document: str) -> regorus.Engine:
-    engine = regorus.Engine()
-    engine.add_policy("policy.rego", text)
-    if prepared.shim is not None:
-        engine.add_policy("shim.rego", f"package {prepared.package}\n\n{prepared.shim}")
-    engine.set_input_json(document)
-    return engine
-
-
-def _value(engine: regorus.Engine, path: str) -> Any:
-    try:
-        text = engine.eval_rule_as_json(path)
-    except RuntimeError as error:
-        if "not a valid rule path" in str(error):
-            return None
-        raise
-    value = json.loads(text)
-    return None if value == "<undefined>" else value
-
-
-def _text(prepared: PreparedPolicy, clause: Clause) -> str:
-    source = bytearray(prepared.source.text.encode("utf-8"))
-    start, end = _span(source, clause)
-    return bytes(source[start:end]).decode("utf-8").strip()[:_MAX_TEXT]
+def _mentions(module: Module) -> dict[str, list[str]]:
+    names = {rule.name for rule in module.rules}
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for rule in module.rules:
+        nodes = [node for clause in rule.clauses for node in clause_nodes(clause)]
+        for node in sorted(nodes, key=lambda item: item.start):
+            name = str(node.value)
+            if node.tag in ("Var", "Call") and name in names and name != SHIM:
+                found[rule.name].append(name)
+    return found

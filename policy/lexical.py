@@ -69,6 +69,18 @@ class Tokens:
         last = self.items[max(bisect.bisect_left(self._starts, max(end, start + 1)) - 1, 0)]
         return first.start, max(last.end, first.end)
 
+    def start_before(self, start: int) -> int:
+        """First byte of the token before the one that holds byte ``start``."""
+        index = bisect.bisect_right(self._starts, start) - 2
+        return self.items[max(index, 0)].start
+
+    def before(self, start: int) -> str:
+        """Text of the token before the one at byte ``start``; empty at the beginning."""
+        index = bisect.bisect_left(self._starts, start) - 1
+        if index < 0:
+            return ""
+        return self._source[self.items[index].start : self.items[index].end].decode("utf-8", "replace")
+
     def text(self, start: int, end: int) -> str:
         """Source text of the tokens that the byte range ``start..end`` touches."""
         first, last = self.span(start, end)

@@ -9,16 +9,17 @@ Order: lexical gate, parse, package, entry points, profile, reference names. The
 
 Both keep every line on its line. The source itself, its digest and what is stored never change.
 
-Each engine also loads one helper module in the policy's package: ``touchstone_result``, an object that
+Each engine also loads helper modules in the policy's package: ``touchstone_result``, an object that
 gives each entry point as a list of no or one value, so that undefined is told apart from every value and
 one evaluation answers all; and, where it is used, CoCo's ``query_reference_value`` over
 ``input.reference``:
 
 * one entry that is registered as a single value gives that value;
-* otherwise the list of values; two live single values give a list, which equals no scalar;
-* a name without live values gives null, as CoCo does: ``x in null`` and ``x == null`` do not hold.
+* otherwise the list of values; several single values under one name contradict each other: undefined;
+* a name without live values is undefined, so that no condition on it holds, whatever the operator. (CoCo
+  gives null there, which every number is greater than: a minimum that nobody set would be met.)
 
-The helper has no default function and no ``some .. in``: engines differ there.
+The helpers have no default function and no ``some .. in``: engines differ there.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from typing import TYPE_CHECKING, Final
 from policy.errors import PolicyRejected
 from policy.port import ENTRY_POINTS, PolicyKind, PolicySource
 from policy.profile import Problem, problems
-from policy.scope import COMPREHENSIONS, SHIM, input_references
-from policy.tree import Module, clause_nodes, parse, statements, walk
+from policy.scope import SHIM, all_statements, input_references
+from policy.tree import Module, clause_nodes, parse, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,23 +50,19 @@ _FORMS: Final = {
 _MAX_SHOWN: Final = 20
 
 _SHIM_TEXT: Final = f"""
-{SHIM}(name) := null if not input.reference[name]
-
 {SHIM}(name) := value if {{
 	entries := input.reference[name]
-	touchstone_single(entries)
+	touchstone_singles(entries) == count(entries)
+	count(entries) == 1
 	value := entries[_].value
 }}
 
 {SHIM}(name) := [entry.value | entry := entries[_]] if {{
 	entries := input.reference[name]
-	not touchstone_single(entries)
+	touchstone_singles(entries) < count(entries)
 }}
 
-touchstone_single(entries) if {{
-	count(entries) == 1
-	entries[_].scalar == true
-}}
+touchstone_singles(entries) := count([entry | entry := entries[_]; entry.scalar == true])
 """
 
 
@@ -87,13 +84,16 @@ class Prepared:
     entry_points: tuple[str, ...]
     uses_shim: bool
 
-    def helper(self, package: str) -> str:
-        """Text of the helper module for ``package``."""
+    def result_module(self, package: str) -> str:
+        """The rule that answers every entry point. It refers to the policy: load it last."""
         fields = ", ".join(
             f'"{entry}": [value | value := {entry.rsplit(".", 1)[1]}]' for entry in self.entry_points
         )
-        shim = _SHIM_TEXT if self.uses_shim else ""
-        return f"package {package}\n\n{RESULT} := {{{fields}}}\n{shim}"
+        return f"package {package}\n\n{RESULT} := {{{fields}}}\n"
+
+    def shim_module(self, package: str) -> str | None:
+        """``query_reference_value``, if the policy calls it. The policy refers to it: load it first."""
+        return f"package {package}\n{_SHIM_TEXT}" if self.uses_shim else None
 
 
 def prepare(source: PolicySource) -> Prepared:
@@ -110,9 +110,7 @@ def prepare(source: PolicySource) -> Prepared:
         raise rejection(found)
     names = reference_names(module) if source.kind is PolicyKind.APPRAISAL else frozenset()
     defined = {rule.name for rule in module.rules}
-    entries = tuple(
-        entry for entry in ENTRY_POINTS[source.kind] if entry.rsplit(".", 1)[1] in defined
-    )
+    entries = tuple(entry for entry in ENTRY_POINTS[source.kind] if entry.rsplit(".", 1)[1] in defined)
     return Prepared(source, module, names, entries, any(_shim_calls(module)))
 
 
@@ -179,14 +177,18 @@ def for_regorus(prepared: Prepared) -> str:
 
 def _iterations(module: Module, clause: Clause) -> Iterator[tuple[int, int, str]]:
     """Byte range and replacement of each ``some .. in`` whose collection may be a scalar."""
-    for statement, alone in _some_in(clause):
-        collection = statement.children[-1]
-        if collection.tag in ("Array", "Set", "Object") or collection.tag in COMPREHENSIONS:
+    for statement in all_statements(clause):
+        if statement.tag != "SomeIn":
             continue
+        collection = statement.children[-1]
+        if collection.tag not in ("Var", "RefDot", "RefBrack", "Call"):
+            continue  # literals, comprehensions and set operations are collections on both engines
         start, end = module.tokens.span(statement.start, statement.end)
-        lines = module.tokens.text(statement.start, statement.end).count("\n")
-        text = _as_iteration(module, statement) + "\n" * lines
-        yield start, end, f"{{ {text} }}" if alone else text
+        lines = module.tokens.text(start, end).count("\n")
+        text = _as_iteration(module, statement)
+        # A body without braces takes one literal; this makes two of it.
+        text = f"{{ {text} }}" if module.tokens.before(start) == "if" else text
+        yield start, end, text + "\n" * lines
 
 
 def _as_iteration(module: Module, statement: Statement) -> str:
@@ -194,26 +196,11 @@ def _as_iteration(module: Module, statement: Statement) -> str:
         return " ".join(module.tokens.text(node.start, node.end).split("\n"))
 
     *patterns, collection = statement.children
-    names = [str(node.value) for pattern in patterns for node in walk(pattern) if node.tag == "Var"]
-    fresh = sorted(set(names) - {"_"})
+    names = {str(node.value) for pattern in patterns for node in walk(pattern) if node.tag == "Var"}
+    fresh = sorted(names - {"_"})
     key = text(patterns[0]) if len(patterns) > 1 else "_"
-    value = text(patterns[-1])
-    unified = f"{text(collection)}[{key}]" if value == "_" else f"{value} = {text(collection)}[{key}]"
-    # Brackets keep a body that fails on `false` apart: `some _ in [false]` holds.
-    unified = f"_ = {text(collection)}[{key}]" if value == "_" else unified
+    unified = f"{text(patterns[-1])} = {text(collection)}[{key}]"
     return f"some {', '.join(fresh)}; {unified}" if fresh else unified
-
-
-def _some_in(clause: Clause) -> Iterator[tuple[Statement, bool]]:
-    """Each ``some .. in``, and whether it is a body without braces."""
-    alone = clause.body[0] if len(clause.body) == 1 else None
-    every = list(statements(clause.body))
-    for head in (clause.key, clause.value):
-        for node in walk(head) if head is not None else ():
-            every += [inner for inner in statements(node.body) if inner not in every]
-    for statement in every:
-        if statement.tag == "SomeIn":
-            yield statement, statement is alone
 
 
 def _shim_calls(module: Module) -> Iterator[Node]:

@@ -66,12 +66,15 @@ class RuleTrace(msgspec.Struct, frozen=True):
         line: 1-based line of the clause's head in the source.
         text: the clause's source text.
         value: what the rule evaluated to (JSON-compatible).
+        decided: true for a clause that gave the rule its value; false for the statement at which
+            another clause failed (``line`` and ``text`` are the statement's, ``value`` is null).
     """
 
     rule: str
     line: int
     text: str
     value: Any
+    decided: bool = True
 
 
 class CompiledPolicy(Protocol):

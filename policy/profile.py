@@ -56,21 +56,19 @@ _FORMAT = re.compile(r"(?:[^%]|%v|%%)*\Z", re.DOTALL)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """Something in a policy that is refused (or, as a warning, worth a look).
+    """Something in a policy that is refused.
 
     Attributes:
         line: 1-based.
         column: 1-based.
         code: stable name of the rule of the profile, or the code of the error.
         message: one sentence.
-        severity: ``error`` or ``warning``.
     """
 
     line: int
     column: int
     code: str
     message: str
-    severity: str = "error"
 
 
 def problems(module: Module, kind: PolicyKind) -> list[Problem]:
@@ -140,7 +138,9 @@ class _Profile:
         elif node.tag == "Var":
             name = str(node.value)
             if name == "data":
-                yield at("data", "`data` is refused: name rules directly; reference values are in the input")
+                yield at(
+                    "data", "`data` is refused: name rules directly; reference values are in the input"
+                )
             elif name in self._functions and name not in local:
                 yield at("unknown", f"{name} is a function: call it")
             elif name not in self._rules | local and name not in ("input", "_"):
@@ -167,7 +167,7 @@ class _Profile:
         elif name not in BUILTINS:
             yield at("builtin", f"{name} is refused: {_why(name)}")
         elif name == "sprintf" and not _plain_format(node):
-            yield at("builtin", "sprintf takes a literal format with %v only: the engines differ on the rest")
+            yield at("builtin", "sprintf takes a literal format with %v only: engines differ on the rest")
 
     def _inputs(self, clause: Clause) -> Iterator[Problem]:
         if self._kind is not PolicyKind.APPRAISAL:
@@ -184,9 +184,9 @@ class _Profile:
         bound = bound_in_body(rule, clause, self._rules) | self._rules
         for head in (clause.key, clause.value):
             for node in flat(head) if head is not None else ():
-                if node.tag == "RefBrack" and node.children[1].tag == "Var":
-                    if str(node.children[1].value) not in bound:
-                        yield Problem(node.line, node.column, "iteration", "iterate in the body, not in the head")
+                index = node.children[1] if node.tag == "RefBrack" else node
+                if node.tag == "RefBrack" and index.tag == "Var" and str(index.value) not in bound:
+                    yield Problem(node.line, node.column, "iteration", "iterate in the body, not the head")
 
 
 _WITH: Final = "the `with` modifier is refused"

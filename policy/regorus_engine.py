@@ -1,131 +1,205 @@
-"""The in-process engine: regorus, compiled to its virtual machine once per policy digest.
+"""The in-process engine: regorus, through its Python binding.
 
-* A ``Program`` is compiled once and kept as bytes; each thread loads its own machine from them, because
-  regorus objects must not cross threads (using one from another thread panics).
-* regorus prints an undefined rule as the JSON text ``"<undefined>"``; that text is taken as undefined
-  wherever it comes from, so a policy cannot return it as a value.
-* A panic inside the engine is a ``BaseException``: it is turned into ``PolicyEvaluationFailed`` here, the
-  machine is dropped, and nothing else is caught.
-* There is no time limit inside the engine: what may be uploaded is bounded instead (``policy.profile``).
+Invariants:
+
+* An engine object is used by the thread that made it and by no other: the binding aborts with a
+  ``PanicException`` (a ``BaseException``) otherwise. Engines live in one thread-local store, never in the
+  policy objects, so that dropping a policy in one thread cannot free an engine of another.
+* A source is checked once per digest, and parsed once per thread; a request sets the input and evaluates
+  one rule that answers every entry point.
+* After any failure the engine is thrown away: the next evaluation starts from a fresh one.
+* No ``BaseException`` of the binding escapes; ``KeyboardInterrupt`` and the like do.
+
+The binding's second evaluator, a bytecode machine (``Rvm``), is faster and not used: it lets
+``x := input.absent`` succeed in a body, so that a condition on something missing would hold
+(``tests/policy/test_regorus_engine.py`` shows it). The interpreter used here agrees with OPA.
+
+There is no time limit in this engine. What stops a hostile policy is the gate at upload
+(``policy.lexical``, ``policy.profile``, ``policy.cost``); what stops everything else is the server's
+worker timeout. A fork keeps working: an engine made before it is not used after it.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import threading
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import regorus
 
-from policy import explain, modules
+from common.errors import Malformed
 from policy.errors import PolicyEvaluationFailed, PolicyRejected
-from policy.tree import engine_message
+from policy.explain import explain
+from policy.modules import RESULT, Prepared, for_regorus, prepare
+from policy.tree import engine_message, syntax_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from policy.modules import PreparedPolicy
-    from policy.port import CompiledPolicy, PolicySource, RuleTrace
+    from policy.port import PolicySource, RuleTrace
 
-_UNDEFINED: Final = '"<undefined>"'
-_PANIC: Final = "PanicException"
-_MAX_CACHED: Final = 256
+_COMPILED_KEPT: Final = 256
+_ENGINES_PER_THREAD: Final = 32
+_DECODER = msgspec.json.Decoder(dict[str, list[Any]])
+_STATIC_ERRORS: Final = (
+    "unsafe",
+    "undefined variable",
+    "used before definition",
+    "could not find function",
+)
 
 
 class RegorusEngine:
-    """Implements ``policy.port.PolicyEngine`` in process. Thread-safe."""
-
-    name = "regorus"
+    """Implements ``policy.port.PolicyEngine``. Thread-safe."""
 
     def __init__(self) -> None:
         """Start with an empty cache."""
-        self._compiled: dict[tuple[str, str], RegorusPolicy] = {}
+        self._compiled: OrderedDict[tuple[str, str], RegorusPolicy] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def compile(self, source: PolicySource) -> CompiledPolicy:
-        """Check against the profile and compile; cached by kind and digest.
+    @property
+    def name(self) -> str:
+        """``regorus``."""
+        return "regorus"
+
+    def compile(self, source: PolicySource) -> RegorusPolicy:
+        """Check against the profile, parse, and evaluate once on an empty input; cached by digest.
 
         Raises:
-            PolicyRejected: outside the profile, or refused by the compiler.
-            PolicySyntax: not Rego v1.
+            PolicyRejected: outside the profile, or it fails on an empty input.
+            PolicySyntax: not Rego v1, or an unsafe variable.
         """
         key = (source.kind.value, source.digest)
-        compiled = self._compiled.get(key)
-        if compiled is None:
-            compiled = RegorusPolicy(modules.prepare(source))
-            if len(self._compiled) >= _MAX_CACHED:
-                self._compiled.clear()
-            self._compiled[key] = compiled
-        return compiled
+        with self._lock:
+            known = self._compiled.get(key)
+            if known is not None:
+                self._compiled.move_to_end(key)
+                return known
+        policy = RegorusPolicy(prepare(source))
+        policy.try_empty()
+        with self._lock:
+            self._compiled[key] = policy
+            while len(self._compiled) > _COMPILED_KEPT:
+                self._compiled.popitem(last=False)
+        return policy
 
 
 class RegorusPolicy:
-    """One compiled policy; implements ``policy.port.CompiledPolicy``."""
+    """Implements ``policy.port.CompiledPolicy``."""
 
-    def __init__(self, prepared: PreparedPolicy) -> None:
-        """Compile.
-
-        Raises:
-            PolicyRejected: the compiler refuses.
-        """
+    def __init__(self, prepared: Prepared) -> None:
+        """Keep the checked policy; the engine is made by the thread that evaluates."""
         self._prepared = prepared
-        self.source = prepared.source
-        self.reference_names = prepared.reference_names
-        self._program = _compile(prepared)
-        self._local = threading.local()
+        package = prepared.module.package
+        shim = prepared.shim_module(package)
+        self._modules = (for_regorus(prepared), prepared.result_module(package), *([shim] if shim else []))
+        self._rule = f"data.{package}.{RESULT}"
+        self._key = f"{prepared.source.kind}:{prepared.source.digest}"
+
+    @property
+    def source(self) -> PolicySource:
+        """What was compiled."""
+        return self._prepared.source
+
+    @property
+    def reference_names(self) -> frozenset[str]:
+        """Every reference name that the policy mentions."""
+        return self._prepared.reference_names
 
     def evaluate(self, input_json: bytes) -> Mapping[str, Any]:
-        """Evaluate every entry point that the policy defines.
+        """Evaluate every entry point; an undefined one is absent.
 
         Raises:
-            PolicyEvaluationFailed: the engine reported an error.
+            PolicyEvaluationFailed: a built-in refused its operands, or clauses disagree.
+            Malformed: the input is not JSON.
         """
         try:
-            machine = self._machine()
-            machine.set_input_json(input_json.decode("utf-8"))
-            found = {}
-            for path in self._prepared.entry_points:
-                text = machine.execute_entry_point(path)
-                if text != _UNDEFINED:
-                    found[path] = json.loads(text)
-        except (RuntimeError, ValueError) as error:
-            self._local.machine = None
-            raise PolicyEvaluationFailed(f"the policy failed: {engine_message(error)}") from None
+            answer = self._run(_text(input_json))
+        except Malformed:
+            raise
         except BaseException as error:
-            if type(error).__name__ != _PANIC:
+            _ENGINES.drop(self._key)
+            if not _is_engine_failure(error):
                 raise
-            self._local.machine = None
-            raise PolicyEvaluationFailed("the policy engine failed internally") from None
-        return found
+            raise PolicyEvaluationFailed(f"regorus: {engine_message(error)}") from None
+        return {entry: values[0] for entry, values in answer.items() if values}
 
     def explain(self, input_json: bytes) -> Sequence[RuleTrace]:
-        """The clauses that decided."""
-        return explain.trace(self._prepared, input_json)
+        """The clauses that decided.
 
-    def _machine(self) -> regorus.Rvm:
-        machine = getattr(self._local, "machine", None)
-        if machine is None:
-            machine = regorus.Rvm()
-            machine.load_program(_loaded(self._program))
-            machine.set_data_json("{}")
-            self._local.machine = machine
-        return machine
+        Raises:
+            Malformed: the input is not JSON.
+        """
+        return explain(self._prepared, input_json)
+
+    def try_empty(self) -> None:
+        """Evaluate on ``{}``: brings out unsafe variables, and policies that fail on any input.
+
+        Raises:
+            PolicySyntax: an unsafe variable.
+            PolicyRejected: it fails.
+        """
+        try:
+            self._run("{}")
+        except BaseException as error:
+            _ENGINES.drop(self._key)
+            if not _is_engine_failure(error):
+                raise
+            found = syntax_error(error)
+            if any(words in str(error) for words in _STATIC_ERRORS):
+                raise found from None
+            raise PolicyRejected(
+                f"evaluation on an empty input fails: {found.message}", details=found.details
+            ) from None
+
+    def _run(self, text: str) -> dict[str, list[Any]]:
+        engine = _ENGINES.get(self._key, self._modules)
+        try:
+            engine.set_input_json(text)
+        except RuntimeError as error:
+            raise Malformed(f"the policy input is not JSON: {engine_message(error)}") from None
+        return _DECODER.decode(engine.eval_rule_as_json(self._rule))
 
 
-def _compile(prepared: PreparedPolicy) -> bytes:
-    files = [("policy.rego", prepared.source.text)]
-    if prepared.shim is not None:
-        files.append(("shim.rego", f"package {prepared.package}\n\n{prepared.shim}"))
+class _Engines(threading.local):
+    """Engines of the present thread, the least recently used dropped first."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[str, regorus.Engine] = OrderedDict()
+        self._process = os.getpid()
+
+    def get(self, key: str, modules: tuple[str, ...]) -> Any:
+        if self._process != os.getpid():  # a fork: leave the parent's engines alone
+            self._held = OrderedDict()
+            self._process = os.getpid()
+        engine = self._held.get(key)
+        if engine is None:
+            engine = regorus.Engine()
+            for number, text in enumerate(modules):
+                engine.add_policy(f"{number}.rego", text)
+            self._held[key] = engine
+            while len(self._held) > _ENGINES_PER_THREAD:
+                self._held.popitem(last=False)
+        else:
+            self._held.move_to_end(key)
+        return engine
+
+    def drop(self, key: str) -> None:
+        self._held.pop(key, None)
+
+
+_ENGINES = _Engines()
+
+
+def _text(input_json: bytes) -> str:
     try:
-        program = regorus.Program.compile_from_modules("{}", files, list(prepared.entry_points))
-        return bytes(program.serialize_binary())
-    except RuntimeError as error:
-        raise PolicyRejected(f"the policy does not compile: {engine_message(error)}") from None
-    except BaseException as error:
-        if type(error).__name__ != _PANIC:
-            raise
-        raise PolicyRejected("the policy makes the compiler fail") from None
+        return input_json.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Malformed("the policy input is not UTF-8") from error
 
 
-def _loaded(program: bytes) -> regorus.Program:
-    loaded = regorus.Program.deserialize_binary(program)
-    return loaded[0] if isinstance(loaded, tuple) else loaded
+def _is_engine_failure(error: BaseException) -> bool:
+    """The binding raises RuntimeError, and ``pyo3_runtime.PanicException`` where Rust code panics."""
+    return isinstance(error, Exception) or type(error).__module__.startswith("pyo3")

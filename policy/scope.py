@@ -30,7 +30,7 @@ def local_names(rule: Rule, clause: Clause, rules: Iterable[str]) -> frozenset[s
     known = frozenset(rules)
     names = _variables(rule.args)
     names |= _index_variables(clause_nodes(clause)) - known
-    for statement in _all_statements(clause):
+    for statement in all_statements(clause):
         names |= declared(statement, known)
     return frozenset(names)
 
@@ -101,7 +101,7 @@ def undefined_operands(clause: Clause, definite: frozenset[str]) -> Iterator[tup
         definite: local variables and rules that are never undefined.
     """
     direct: set[int] = set()
-    for statement in _all_statements(clause):
+    for statement in all_statements(clause):
         if statement.tag == "NotExpr":
             child = statement.children[0]
             direct.add(id(child))
@@ -145,16 +145,15 @@ def _is_definite(node: Node, definite: frozenset[str]) -> bool:
         return True
     if node.tag == "Var":
         return str(node.value) in definite
-    if node.tag in _COLLECTIONS:
-        return all(_is_definite(child, definite) for child in node.children)
-    return node.tag == "Call" and node.value == SHIM
+    return node.tag in _COLLECTIONS and all(_is_definite(child, definite) for child in node.children)
 
 
 def _wildcard(node: Node) -> bool:
     return node.tag == "Var" and node.value == "_"
 
 
-def _all_statements(clause: Clause) -> Iterator[Statement]:
+def all_statements(clause: Clause) -> Iterator[Statement]:
+    """Every statement of a clause, those inside ``every`` and comprehensions included."""
     yield from statements(clause.body)
     for head in (clause.key, clause.value):
         for node in walk(head) if head is not None else ():

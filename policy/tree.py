@@ -300,11 +300,12 @@ class _Reader:
             children = tuple(self.node(part) for part in parts if part is not None)
         else:
             raise PolicyRejected(f"line {span['line']}: {tag} is not part of this project's Rego profile")
-        # Spans of binary expressions point at the operator's column; the first child stands first.
-        line, column = span["line"], span["col"]
-        if children and children[0].start == span["start"]:
-            line, column = children[0].line, children[0].column
-        return Node(tag, value, children, query, span["start"], span["end"], line, column)
+        start, line, column = span["start"], span["line"], span["col"]
+        if children and children[0].start <= start:
+            # The parser points a binary expression at its operator, and an object at its last member.
+            start, line, column = children[0].start, children[0].line, children[0].column
+            start = self._tokens.start_before(start) if tag == "Object" else start
+        return Node(tag, value, children, query, start, span["end"], line, column)
 
     def query(self, raw: dict[str, Any]) -> tuple[Statement, ...]:
         return tuple(self._statement(item) for item in raw["stmts"])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Connection, FromClause
+    from sqlalchemy import ColumnElement, Connection, FromClause, Select
 
 __all__ = [
     "Affected",
@@ -145,7 +145,8 @@ def affected(source: Database | Connection, target: RetractionTarget) -> Affecte
     target.check()
     with _reading(source) as connection:
         _demand_known(connection, target)
-        digests = connection.execute(select(covered(target).c.digest)).scalars().all()
+        resting = select(covered(target).c.digest)
+        digests = connection.execute(resting).scalars().all()
         if target.kind is TargetKind.REFERENCE_VALUE:
             digests = (
                 connection.execute(
@@ -158,9 +159,9 @@ def affected(source: Database | Connection, target: RetractionTarget) -> Affecte
             select(
                 reference_value.c.id,
                 reference_value.c.retraction,
-                _corroborated(target).label("corroborated"),
+                _corroborated(target, resting).label("corroborated"),
             )
-            .where(_values_of(target))
+            .where(_values_of(target, resting))
             .order_by(reference_value.c.id)
         ).all()
     return Affected(
@@ -258,21 +259,21 @@ def _mark_attestations(connection: Connection, target: RetractionTarget) -> tupl
 def _mark_values(connection: Connection, target: RetractionTarget) -> tuple[str, ...]:
     died = connection.execute(
         update(reference_value)
-        .where(reference_value.c.retraction.is_(None), _values_of(target))
+        .where(reference_value.c.retraction.is_(None), _values_of(target, select(covered(target).c.digest)))
         .values(retraction=target.id)
         .returning(reference_value.c.id)
     ).scalars()
     return tuple(sorted(died))
 
 
-def _values_of(target: RetractionTarget) -> ColumnElement[bool]:
+def _values_of(target: RetractionTarget, resting: Select[Any]) -> ColumnElement[bool]:
     """The values that rest on a target.
 
     A single value means its name and content as its attestation vouches for them, so that it does not
     live on in another guise (derived once more for another group, say).
     """
     if target.kind is not TargetKind.REFERENCE_VALUE:
-        return reference_value.c.attestation.in_(select(covered(target).c.digest))
+        return reference_value.c.attestation.in_(resting)
     named = reference_value.alias("named")
     return exists(
         select(named.c.id).where(
@@ -283,12 +284,12 @@ def _values_of(target: RetractionTarget) -> ColumnElement[bool]:
     )
 
 
-def _corroborated(target: RetractionTarget) -> ColumnElement[bool]:
+def _corroborated(target: RetractionTarget, resting: Select[Any]) -> ColumnElement[bool]:
     other = reference_value.alias("other")
     independent = (
         other.c.attestation != reference_value.c.attestation
         if target.kind is TargetKind.REFERENCE_VALUE
-        else other.c.attestation.not_in(select(covered(target).c.digest))
+        else other.c.attestation.not_in(resting)
     )
     return exists(
         select(other.c.id).where(and_(_same_content(other), other.c.retraction.is_(None), independent))

@@ -104,12 +104,12 @@ class ApiClient:
 
     def pages(self, path: str, *, query: Mapping[str, str | int | None] | None = None) -> Iterator[Any]:
         """Every item of a paged listing, page by page."""
-        after: str | None = None
+        cursor: str | None = None
         while True:
-            page = self.call("GET", path, query={**(query or {}), "limit": _PAGE, "after": after})
+            page = self.call("GET", path, query={**(query or {}), "limit": _PAGE, "cursor": cursor})
             yield from page["items"]
-            after = page.get("next")
-            if not after:
+            cursor = page.get("next")
+            if not cursor:
                 return
 
 

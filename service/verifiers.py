@@ -8,7 +8,13 @@ from cryptography import x509
 
 from common.encoding import hex_decode
 from common.errors import InputError, InvalidSetting
+from common.fetch import FetchLimits, HttpFetcher
 from common.files import read_limited
+from verifier.collateral import CollateralStore
+from verifier.snp import BINDING_SIZE as SNP_BINDING_SIZE
+from verifier.snp import SnpSettings, SnpVerifier
+from verifier.snp.products import Product
+from verifier.snp.settings import TcbFloor
 from verifier.tpm.settings import TpmSettings
 from verifier.tpm.verifier import BINDING_SIZE as TPM_BINDING_SIZE
 from verifier.tpm.verifier import TpmVerifier
@@ -17,11 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from service.settings import Settings, TpmSection
+    from service.settings import Settings, SnpSection, TpmSection
     from verifier.model import TeeVerifier
 
 _MAX_PEM_BYTES = 1 << 20
 _SHA256_BYTES = 32
+_ANY_CSP = "*"
 
 
 def tee_verifiers(settings: Settings) -> dict[str, tuple[TeeVerifier, int]]:
@@ -31,9 +38,60 @@ def tee_verifiers(settings: Settings) -> dict[str, tuple[TeeVerifier, int]]:
         ConfigurationError: a setting or a file that it names is not usable.
     """
     found: dict[str, tuple[TeeVerifier, int]] = {}
+    if settings.snp.enabled:
+        found["snp"] = (_snp_verifier(settings), SNP_BINDING_SIZE)
     if settings.tpm.enabled:
         found["tpm"] = (TpmVerifier(tpm_settings(settings.tpm)), TPM_BINDING_SIZE)
     return found
+
+
+def _snp_verifier(settings: Settings) -> SnpVerifier:
+    folder = settings.snp.collateral_dir or settings.storage.data_dir / "collateral"
+    fetch = settings.fetch
+    fetcher = None
+    if fetch.enabled:
+        limits = FetchLimits(timeout_s=fetch.timeout_s, max_bytes=fetch.max_bytes)
+        fetcher = HttpFetcher(fetch.allowed_hosts, limits=limits)
+    return SnpVerifier(
+        snp_settings(settings.snp),
+        CollateralStore(folder, fetcher),
+        extra_anchors=certificates(settings.snp.extra_anchors, what="[snp] extra_anchors"),
+    )
+
+
+def snp_settings(section: SnpSection) -> SnpSettings:
+    """The SNP verifier's own settings.
+
+    Raises:
+        InvalidSetting: not hex, or settings that contradict themselves.
+    """
+    return SnpSettings(
+        products=frozenset(Product(name) for name in section.products),
+        versions=frozenset(section.versions),
+        v2_product=None if section.v2_product is None else Product(section.v2_product),
+        vmpls=frozenset(section.vmpls),
+        revocation=section.revocation,
+        tcb_floors={
+            Product(name): TcbFloor(**floor.model_dump()) for name, floor in section.tcb_floors.items()
+        },
+        permit_provisional_firmware=section.permit_provisional_firmware,
+        permit_migration=section.permit_migration,
+        permit_masked_chip_id=section.permit_masked_chip_id,
+        csp_ids=None if section.csp_ids == (_ANY_CSP,) else frozenset(section.csp_ids),
+        policy_required=section.policy_required,
+        policy_forbidden=section.policy_forbidden,
+        minimum_abi=section.minimum_abi,
+        platform_required=section.platform_required,
+        platform_forbidden=section.platform_forbidden,
+        platform_unknown_permitted=section.platform_unknown_permitted,
+        minimum_guest_svn=section.minimum_guest_svn,
+        minimum_firmware=section.minimum_firmware,
+        id_key_digests=_hex_set(section.id_key_digests, "[snp] id_key_digests"),
+        author_key_digests=_hex_set(section.author_key_digests, "[snp] author_key_digests"),
+        family_ids=_hex_set(section.family_ids, "[snp] family_ids"),
+        image_ids=_hex_set(section.image_ids, "[snp] image_ids"),
+        mitigations_required=section.mitigations_required,
+    )
 
 
 def tpm_settings(section: TpmSection) -> TpmSettings:
@@ -43,17 +101,9 @@ def tpm_settings(section: TpmSection) -> TpmSettings:
         InvalidSetting: not hex, not a certificate, a selection that cannot be met.
         NotFound: a file that is named does not exist.
     """
-    try:
-        names = frozenset(hex_decode(name, what="[tpm] ak_names") for name in section.ak_names)
-        digests = frozenset(
-            hex_decode(digest, what="[tpm] ak_spki_sha256", length=_SHA256_BYTES)
-            for digest in section.ak_spki_sha256
-        )
-    except InputError as error:
-        raise InvalidSetting(error.message) from error
     return TpmSettings(
-        ak_names=names,
-        ak_spki_sha256=digests,
+        ak_names=_hex_set(section.ak_names, "[tpm] ak_names"),
+        ak_spki_sha256=_hex_set(section.ak_spki_sha256, "[tpm] ak_spki_sha256", _SHA256_BYTES),
         ek_roots=certificates(section.ek_roots, what="[tpm] ek_roots"),
         pcr_selection=dict(section.pcr_selection),
         require_event_log=section.require_event_log,
@@ -78,3 +128,10 @@ def certificates(paths: Iterable[Path], *, what: str) -> tuple[x509.Certificate,
         except ValueError as error:
             raise InvalidSetting(f"{what}: {path} holds no PEM certificate") from error
     return tuple(found)
+
+
+def _hex_set(texts: Iterable[str], what: str, length: int | None = None) -> frozenset[bytes]:
+    try:
+        return frozenset(hex_decode(text, what=what, length=length) for text in texts)
+    except InputError as error:
+        raise InvalidSetting(error.message) from error

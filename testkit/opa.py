@@ -90,7 +90,9 @@ class OpaServer:
         """
         binary = find_opa()
         if binary is None:
-            raise DependencyMissing("there is no OPA binary", advice="Run `make opa`, or set TOUCHSTONE_OPA.")
+            raise DependencyMissing(
+                "there is no OPA binary", advice="Run `make opa`, or set TOUCHSTONE_OPA."
+            )
         self._folder = tempfile.TemporaryDirectory(prefix="touchstone-opa-")
         folder = Path(self._folder.name)
         self._process = subprocess.Popen(

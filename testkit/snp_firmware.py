@@ -322,7 +322,7 @@ class SnpFirmware:
         if "tcb" in fields:
             tcb = fields.pop("tcb")
             values |= dict.fromkeys(("current_tcb", "reported_tcb", "committed_tcb", "launch_tcb"), tcb)
-        if fields.get("version", values["version"]) < 3:  # noqa: PLR2004 (no CPUID fields before 3)
+        if fields.get("version", values["version"]) < 3:
             values["cpuid"] = (0, 0, 0)
         unknown = fields.keys() - values.keys()
         assert not unknown, f"a report has no field {sorted(unknown)}"

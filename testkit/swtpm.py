@@ -143,6 +143,21 @@ class SwTpm:
         values = ",".join(f"{bank}={digest.hex()}" for bank, digest in digests.items())
         self._call(["tpm2_pcrextend", f"{pcr}:{values}"], {"TPM2TOOLS_TCTI": self.tcti})
 
+    def registers(self, bank: str, indexes: Sequence[int]) -> dict[int, str]:
+        """Values of registers of one bank, lower-case hex.
+
+        Raises:
+            TpmNotStarted: the TPM refuses.
+        """
+        selection = f"{bank}:{','.join(map(str, indexes))}"
+        output = self.folder / "registers"
+        command = ["tpm2_pcrread", selection, "--output", str(output)]
+        self._call(command, {"TPM2TOOLS_TCTI": self.tcti})
+        data, size = output.read_bytes(), hashlib.new(bank).digest_size
+        return {
+            index: data[place * size : (place + 1) * size].hex() for place, index in enumerate(sorted(indexes))
+        }
+
     def measure(self, pcr: int, event_type: int, data: bytes, *, digest_of: bytes | None = None) -> None:
         """Measure an event: extend every bank, then append the record to the event log.
 

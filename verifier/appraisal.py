@@ -162,9 +162,7 @@ class Appraiser:
         selection = self._references.select(compiled.reference_names, observed, now)
         document = _policy_input(verified, selection)
         vector, policy_checks = _evaluate(compiled, document, verified)
-        relied_on = tuple(
-            value for value in selection.values if value.scalar or canonical_key(value.value) in observed
-        )
+        relied_on = tuple(value for value in selection.values if _relied_on(value, verified, observed))
         result = Appraisal(
             status=status(vector),
             trust_vector=vector,
@@ -228,6 +226,11 @@ def _init_data(init_data: InitData | None) -> InitDataClaim | None:
         raise Malformed("init_data algorithm is not one of sha256, sha384, sha512")
     data = b64url_decode(init_data.data, what="init_data")
     return InitDataClaim(digest=hash_of(data).digest(), data=data)
+
+
+def _relied_on(value: ReferenceValue, verified: VerifiedEvidence, observed: frozenset[str]) -> bool:
+    """Whether the result may rest on it: of this TEE, and equal to something seen, or a minimum."""
+    return value.tee == verified.tee and (value.scalar or canonical_key(value.value) in observed)
 
 
 def _observed(verified: VerifiedEvidence) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,8 @@ def _policy(
 def _own_bundle(authority: TestAuthority, digests: dict[str, str], now: datetime) -> bytes:
     identity = f"{OUR_WORKFLOW}@{OUR_TAG}"
     payload = slsa_v1_statement(digests, builder=identity, source_uri=OUR_REPOSITORY, ref=OUR_TAG)
-    return authority.sign_statement(payload, identity=identity, now=now)
+    # Signed a minute ago: a value is valid from its signature's logged time on.
+    return authority.sign_statement(payload, identity=identity, now=now - timedelta(minutes=1))
 
 
 def _published_image(folder: Path) -> tuple[tuple[Artifact, ...], dict[str, str], DerivationRequest]:

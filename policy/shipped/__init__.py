@@ -1,24 +1,40 @@
-"""Policies that come with the product, by kind and name; installed as version 1 at a first start."""
+"""Policies that come with the product, each a file ``<kind>_<name>.rego`` here.
+
+``default`` exists for every kind and is put in force at the first start. The others are examples to copy:
+``appraisal/coco_cpu`` is written in the style of Confidential Containers (``query_reference_value``,
+its reference names, TCB values by reference).
+"""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from importlib import resources
+from functools import cache
+from pathlib import Path
 
 from common.encoding import identifier
 from policy.errors import PolicyNotFound
 from policy.port import PolicyKind, PolicySource
 
+_FOLDER = Path(__file__).parent
 
-@lru_cache(maxsize=32)
+
+@cache
 def load(kind: PolicyKind, name: str) -> PolicySource:
-    """The shipped policy ``name`` of a kind.
+    """A shipped policy.
 
     Raises:
-        PolicyNotFound: there is none.
+        InvalidIdentifier: ``name`` is not an identifier.
+        PolicyNotFound: there is none of that kind and name.
     """
-    file = resources.files(__name__) / f"{kind.value}_{identifier(name, what='policy name')}.rego"
-    try:
-        return PolicySource(kind, file.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise PolicyNotFound(f"no shipped {kind.value} policy is called {name}") from error
+    path = _FOLDER / f"{kind.value}_{identifier(name, what='policy name')}.rego"
+    if not path.is_file():
+        raise PolicyNotFound(f"no shipped {kind.value} policy is called {name}")
+    return PolicySource(kind, path.read_text("utf-8"))
+
+
+def names() -> tuple[tuple[PolicyKind, str], ...]:
+    """Kind and name of every shipped policy."""
+    found = []
+    for path in sorted(_FOLDER.glob("*.rego")):
+        kind, _, name = path.stem.partition("_")
+        found.append((PolicyKind(kind), name))
+    return tuple(found)

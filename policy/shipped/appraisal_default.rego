@@ -1,67 +1,109 @@
-# Appraisal of SEV-SNP and TPM 2.0 evidence.
+# The default appraisal policy, for AMD SEV-SNP and TPM 2.0.
 #
-# Reference names: snp_launch_measurement; tpm_pcr04, tpm_pcr07, tpm_pcr11.
-# What cannot be seen here is decided before: signatures, chains, revocation, nonce and key binding, TCB
-# floors and the debug bit are the verifier's, and its floors stand whatever this policy says.
+# Values are AR4SI's (draft-ietf-rats-ar4si): 2..31 affirm, 32..95 warn, 96 and above contraindicate.
+# What is not proven is not affirmed: every default below is the denying one.
+#
+# Reference names (values are lower-case hex):
+#   snp_launch_measurement        launch digest
+#   tpm_pcr00, tpm_pcr04          firmware; boot loader or unified kernel image
+#   tpm_pcr08, tpm_pcr09          kernel command line; kernel and initrd as the boot loader measures them
+#   tpm_pcr07                     secure-boot policy
+#
+# A register that nothing extends has a reference value too: the zeros it starts with. Minimum firmware
+# versions, permitted platform bits and trusted keys are settings of the verifier: what fails there is in
+# input.verification.failed, and sets engine floors that no policy can improve.
 package policy
 
 import rego.v1
 
-# 33: unrecognised; 3: the measured boot is one of those that were attested.
-default executables := 33
-
-executables := 3 if input.reference.snp_launch_measurement[input.snp.measurement]
-
-executables := 3 if {
-	input.reference.tpm_pcr04[input.tpm.pcr04]
-	input.reference.tpm_pcr11[input.tpm.pcr11]
+trust_claims := {
+	"instance-identity": instance_identity,
+	"configuration": configuration,
+	"executables": executables,
+	"hardware": hardware,
+	"runtime-opaque": runtime_opaque,
 }
 
-# 97: not recognised; 2: genuine hardware, and the verifier's expectations of its firmware hold.
+# 97: not recognised: the evidence is bound to nobody.
+default instance_identity := 97
+
+# 2: a known instance. The evidence is fresh, bound to its requester, and its vendor vouches for the chip.
+instance_identity := 2 if {
+	input.verification.bound in {"session", "report-data"}
+	is_string(input.verification.identity)
+	input.verification.failed == []
+}
+
+# 0: no claim. The verifier's settings accept platforms that hide which chip they are.
+instance_identity := 0 if {
+	input.verification.bound in {"session", "report-data"}
+	input.verification.identity == null
+	input.verification.failed == []
+}
+
+# 97: not recognised.
 default hardware := 97
 
+# 2: genuine and supported.
 hardware := 2 if {
-	input.snp.measurement
-	count(input.verification.failed) == 0
+	input.verification.tee == "snp"
+	is_string(input.snp.measurement)
+	input.verification.failed == []
 }
 
 hardware := 2 if {
-	input.tpm.ak_name
-	count(input.verification.failed) == 0
+	input.verification.tee == "tpm"
+	input.tpm.safe == true
+	input.verification.failed == []
 }
 
-# 36: elements unavailable; 2: the launch and platform configuration is an approved one.
+# 96: software that nobody vouches for is not merely unknown here: it is refused.
+default executables := 96
+
+# 3: only approved executables were loaded during boot.
+executables := 3 if {
+	input.verification.tee == "snp"
+	measurement := input.snp.measurement
+	input.reference.snp_launch_measurement[measurement].value == measurement
+}
+
+executables := 3 if {
+	input.verification.tee == "tpm"
+	firmware := input.tpm.pcr00
+	input.reference.tpm_pcr00[firmware].value == firmware
+	loader := input.tpm.pcr04
+	input.reference.tpm_pcr04[loader].value == loader
+	command_line := input.tpm.pcr08
+	input.reference.tpm_pcr08[command_line].value == command_line
+	kernel := input.tpm.pcr09
+	input.reference.tpm_pcr09[kernel].value == kernel
+}
+
+# 36: what matters for security in the configuration is not available.
 default configuration := 36
 
-configuration := 2 if {
+# 3: no known vulnerabilities: nobody can look in from outside, nor move the guest elsewhere.
+configuration := 3 if {
+	input.verification.tee == "snp"
 	input.snp.policy_debug_allowed == false
 	input.snp.policy_migrate_ma == false
 	input.snp.vmpl == 0
 	input.verification.init_data != "unsupported"
+	input.verification.failed == []
 }
 
-configuration := 2 if input.reference.tpm_pcr07[input.tpm.pcr07]
-
-# 97: not recognised; 2: bound to a challenge, on hardware whose identity is proven.
-default instance_identity := 97
-
-instance_identity := 2 if {
-	input.verification.bound in {"session", "report-data"}
-	is_string(input.verification.identity)
+# 2: the approved configuration: the platform's secure-boot policy is a known one.
+configuration := 2 if {
+	input.verification.tee == "tpm"
+	secure_boot := input.tpm.pcr07
+	input.reference.tpm_pcr07[secure_boot].value == secure_boot
+	input.verification.failed == []
 }
 
-# 2: memory is encrypted with keys that the host does not have. A TPM says nothing of memory.
+# 2: memory is encrypted by the platform; a TPM says nothing about memory.
 default runtime_opaque := 0
 
 runtime_opaque := 2 if {
-	input.snp.measurement
+	input.verification.tee == "snp"
 	input.snp.policy_debug_allowed == false
-}
-
-trust_claims := {
-	"executables": executables,
-	"hardware": hardware,
-	"configuration": configuration,
-	"instance-identity": instance_identity,
-	"runtime-opaque": runtime_opaque,
 }

@@ -1,40 +1,66 @@
-# Releases a secret to a guest whose attestation result affirms, by name, all that matters.
+# The default release policy: a secret goes to a guest whose attestation result affirms each claim that
+# keeping a secret rests on. Never only ear.status: a result that affirms one claim and is silent on the
+# others has an affirming status, too.
 #
-# The result's overall status is not enough: a vector with one affirming claim and nothing else has the
-# status "affirming" too. Affirming values are 2 to 31.
+# input.ear: the claims of the verified attestation result (EAR); input.resource: what is asked for
+# (kind, id, version; of a resource also repository, type, tag).
 package policy
 
 import rego.v1
 
 default allow := false
 
-allow if count(reasons) == 0
+allow if {
+	is_string(input.resource.id)
+	appraisal["ear.status"] == "affirming"
+	input.ear.touchstone.bound == "session"
+	input.ear.touchstone.reference_values[_]
+	affirmed == required
+}
 
-required := {"hardware", "configuration", "executables", "instance-identity"}
+required := {"instance-identity", "configuration", "executables", "hardware"}
 
-vector := input.ear.submods.cpu0["ear.trustworthiness-vector"]
+# AR4SI: 2..31, and -32..-2 for a verifier's own values.
+affirmed contains name if {
+	some name in required
+	value := appraisal["ear.trustworthiness-vector"][name]
+	is_number(value)
+	value >= 2
+	value <= 31
+}
 
 affirmed contains name if {
 	some name in required
-	vector[name] >= 2
-	vector[name] <= 31
+	value := appraisal["ear.trustworthiness-vector"][name]
+	is_number(value)
+	value >= -32
+	value <= -2
 }
 
-missing := required - affirmed
+appraisal := input.ear.submods.cpu0
 
-reasons contains reason if {
-	some name in missing
-	reason := sprintf("the result does not affirm %v", [name])
+# Why not: nothing below grants anything.
+
+reasons contains sprintf("the attestation result does not affirm %v", [name]) if {
+	some name in required - affirmed
 }
 
-reasons contains "the evidence was not bound to a challenge of ours" if not bound
+reasons contains "the attestation result has no affirming status" if {
+	status := object.get(input, ["ear", "submods", "cpu0", "ear.status"], "absent")
+	status != "affirming"
+}
 
-reasons contains "the result rests on no reference value" if not rests
+reasons contains "the evidence is not bound to a session key of the guest" if {
+	bound := object.get(input, ["ear", "touchstone", "bound"], "absent")
+	bound != "session"
+}
 
-default bound := false
+reasons contains "the result rests on no reference value" if {
+	found := object.get(input, ["ear", "touchstone", "reference_values"], [])
+	found == []
+}
 
-bound if input.ear.touchstone.bound == "session"
-
-default rests := false
-
-rests if count(input.ear.touchstone.reference_values) > 0
+reasons contains "no resource is named" if {
+	id := object.get(input, ["resource", "id"], null)
+	not is_string(id)
+}

@@ -1,6 +1,35 @@
-# Adds nothing to the hard-coded rules of a trust policy: whoever its signers, builders and sources admit.
+# The default Rego of a trust policy, evaluated after the policy's fixed rules (signers, builders,
+# sources, parameters): what it denies on top is a build whose origin is only claimed.
+#
+# allow must be true and deny empty.
 package trust
 
 import rego.v1
 
-default allow := true
+default allow := false
+
+allow if {
+	count(input.signers) > 0
+	count(input.statement.subjects) > 0
+}
+
+deny contains "the statement names no signer" if {
+	input.signers == []
+}
+
+deny contains "a subject has no SHA-256, SHA-384 or SHA-512 digest" if {
+	subject := input.statement.subjects[_]
+	object.filter(subject.digest, ["sha256", "sha384", "sha512"]) == {}
+}
+
+# A build is what the statement says it is; `proven` is what the signer's certificate says too.
+deny contains "the build's source revision is not a full commit digest" if {
+	revision := input.origin.source_revision
+	is_string(revision)
+	not full_commit(revision)
+}
+
+# SHA-1 or SHA-256, in hex.
+full_commit(revision) if count(revision) == 40
+
+full_commit(revision) if count(revision) == 64

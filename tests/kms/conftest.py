@@ -1,4 +1,4 @@
-"""A database with every table that the secrets room touches, a root key, and instants."""
+"""SQLite and PostgreSQL, a root key, the stores on them, and an instant."""
 
 from __future__ import annotations
 
@@ -6,29 +6,18 @@ from datetime import UTC, datetime
 
 import pytest
 
-import kms.tables
-import policy.tables
-import rvps.tables
 from kms.audit import AuditLog
 from kms.root_key import FileRootKey
 from kms.secrets import SecretStore
-from storage.database import Database
-from storage.metadata import METADATA
+from tests.databases import database, migrated_sqlite, new_url, postgres
+from tests.kms.world import World
 
-TABLES = (kms.tables, policy.tables, rvps.tables)
+__all__ = ["database", "migrated_sqlite", "new_url", "postgres"]
 
 
 @pytest.fixture
 def now() -> datetime:
     return datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
-
-
-@pytest.fixture
-def database(tmp_path):
-    opened = Database(f"sqlite:///{tmp_path / 'data' / 'test.db'}")
-    METADATA.create_all(opened.engine)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -44,3 +33,10 @@ def audit(database) -> AuditLog:
 @pytest.fixture
 def secrets(database, root_key) -> SecretStore:
     return SecretStore(database, root_key)
+
+
+@pytest.fixture
+def world(tmp_path, database) -> World:
+    made = World(tmp_path, database)
+    made.populate()
+    return made

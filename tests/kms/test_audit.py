@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -50,6 +51,12 @@ def trail(tmp_path):
 @pytest.fixture
 def checkpointer(database, key, trail) -> Checkpointer:
     return Checkpointer(database, key, trail, every=4, interval=timedelta(minutes=1))
+
+
+@pytest.fixture
+def check(database, key, trail):
+    """Holds the checkpoints against the log: those of the database, or those of the file too."""
+    return lambda *, file=True: verify_checkpoints(database, key.public_jwk, trail if file else None)
 
 
 def _change(database, statement):
@@ -110,7 +117,9 @@ def test_a_removed_end_is_found_by_the_head(filled, database):
 def test_a_record_behind_the_head_is_found_and_blocks_appending(filled, database, now):
     _change(
         database,
-        insert(audit_record).values(sequence=11, at=0, action="x", target="x", entry=b"{}", digest="0" * 64),
+        insert(audit_record).values(
+            sequence=11, at=0, action="x", target="x", entry=b"{}", digest="0" * 64
+        ),
     )
     assert filled.verify().broken_at == 11
     with pytest.raises(AuditUnavailable):
@@ -118,7 +127,7 @@ def test_a_record_behind_the_head_is_found_and_blocks_appending(filled, database
 
 
 def test_an_end_cut_off_together_with_the_head_is_found_by_the_checkpoints(
-    filled, database, checkpointer, key, trail, now
+    filled, database, checkpointer, check, now
 ):
     checkpointer.write(now)
     with database.read() as connection:
@@ -128,55 +137,61 @@ def test_an_end_cut_off_together_with_the_head_is_found_by_the_checkpoints(
     _change(database, delete(audit_record).where(audit_record.c.sequence > 7))
     _change(database, update(audit_head).values(sequence=7, digest=seventh))
     assert filled.verify().holds
-    found = verify_checkpoints(database, key.public_jwk, None)
+    found = check(file=False)
     assert (found.holds, found.broken_at) == (False, 10)
     # And where the checkpoints in the database went too, the file still knows.
     _change(database, delete(audit_checkpoint))
-    assert verify_checkpoints(database, key.public_jwk, None).holds
-    assert not verify_checkpoints(database, key.public_jwk, trail).holds
+    assert check(file=False).holds
+    assert not check().holds
 
 
-def test_a_log_written_anew_is_found_by_the_checkpoints(filled, database, checkpointer, key, trail, now):
+def test_a_log_written_anew_is_found_by_the_checkpoints(filled, database, checkpointer, check, now):
     checkpointer.write(now)
     _change(database, delete(audit_record))
     _change(database, delete(audit_head))
     for number in range(12):
         filled.record(_event(now, number, details={"forged": True}))
     assert filled.verify().holds
-    found = verify_checkpoints(database, key.public_jwk, trail)
+    found = check()
     assert (found.holds, found.broken_at) == (False, 10)
 
 
-def test_checkpoints_of_an_honest_log_agree(audit, database, checkpointer, key, trail, now):
+def test_checkpoints_of_an_honest_log_agree(audit, checkpointer, check, trail, now):
     for number in range(11):
         record = audit.record(_event(now, number))
         checkpointer.after(record.sequence, now)
     assert checkpointer.write(now) is not None
     assert checkpointer.write(now) is None
-    found = verify_checkpoints(database, key.public_jwk, trail)
+    found = check()
     assert (found.holds, found.covered) == (True, 11)
     # At 1 (nothing was covered), at 5 and 9 (four more each), and the last one; in file and database.
     assert found.checkpoints == 2 * 4
     assert len(trail.read_text().splitlines()) == 4
 
 
-def test_time_alone_makes_a_checkpoint_due(audit, database, checkpointer, key, now):
+def test_time_alone_makes_a_checkpoint_due(audit, checkpointer, check, now):
     checkpointer.after(audit.record(_event(now)).sequence, now)
     checkpointer.after(audit.record(_event(now)).sequence, now + timedelta(seconds=59))
-    assert verify_checkpoints(database, key.public_jwk, None).covered == 1
+    assert check(file=False).covered == 1
     checkpointer.after(audit.record(_event(now)).sequence, now + timedelta(seconds=60))
-    assert verify_checkpoints(database, key.public_jwk, None).covered == 3
+    assert check(file=False).covered == 3
 
 
-def test_a_checkpoint_that_cannot_be_written_is_logged_and_stops_nothing(
-    audit, database, key, now, tmp_path, caplog
-):
-    writer = Checkpointer(database, key, tmp_path / "absent" / "file")
+def test_a_checkpoint_that_cannot_be_written_is_logged_and_stops_nothing(audit, database, key, now, caplog):
+    writer = Checkpointer(database, key, Path("/proc/no/such/folder/file"))
     writer.after(audit.record(_event(now)).sequence, now)
     assert "checkpoint could not be written" in caplog.text
 
 
-def test_a_checkpoint_of_another_key_or_an_altered_one_is_refused(database, key, tmp_path, trail, now):
+def test_a_database_that_takes_no_checkpoint_is_told(audit, database, key, now):
+    audit.record(_event(now))
+    with database.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE audit_checkpoint RENAME TO gone")
+    with pytest.raises(AuditUnavailable):
+        Checkpointer(database, key, None).write(now)
+
+
+def test_a_checkpoint_of_another_key_or_an_altered_one_is_refused(check, key, tmp_path, trail, now):
     other = CheckpointKey.open_or_create(tmp_path / "other.pem")
     checkpoint = Checkpoint(3, "0" * 64, now.isoformat())
     assert read_checkpoint(key.sign(checkpoint), key.public_jwk) == checkpoint
@@ -184,7 +199,7 @@ def test_a_checkpoint_of_another_key_or_an_altered_one_is_refused(database, key,
         with pytest.raises(CheckpointInvalid):
             read_checkpoint(token, key.public_jwk)
     trail.write_text(other.sign(checkpoint) + "\n")
-    assert not verify_checkpoints(database, key.public_jwk, trail).holds
+    assert not check().holds
 
 
 def test_the_checkpoint_key_is_private_and_stays(tmp_path):
@@ -214,9 +229,14 @@ def test_what_has_no_canonical_form_is_refused_and_nothing_is_written(audit, now
 
 def test_a_rolled_back_transaction_leaves_no_record_and_no_gap(audit, database, now):
     audit.record(_event(now))
-    with pytest.raises(RuntimeError), database.write() as connection:
-        audit.append(connection, _event(now))
-        raise RuntimeError
+
+    def fail():
+        with database.write() as connection:
+            audit.append(connection, _event(now))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert audit.record(_event(now)).sequence == 2
     assert audit.verify().holds
 

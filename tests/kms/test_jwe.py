@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc import jwe as reference
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from common.encoding import b64url_decode, b64url_encode
@@ -29,9 +30,7 @@ def _rsa_jwk(bits=3072):
 
 
 def _decrypt(token, key, algorithm):
-    registry = reference.JWERegistry(
-        algorithms=[algorithm, "A256GCM"], header_registry=jwe._HEADER
-    )
+    registry = reference.JWERegistry(algorithms=[algorithm, "A256GCM"], header_registry=jwe._HEADER)
     registry.max_ciphertext_length = 8 << 20
     return reference.decrypt_compact(token, key, registry=registry)
 
@@ -68,7 +67,7 @@ def test_an_altered_header_does_not_decrypt():
     head, rest = token.split(".", 1)
     header = json.loads(b64url_decode(head)) | {"ear_jti": "cd" * 16}
     forged = b64url_encode(json.dumps(header).encode()) + "." + rest
-    with pytest.raises(Exception, match="(?i)decryption|tag|decode|error"):
+    with pytest.raises(JoseError):
         _decrypt(forged, key, "ECDH-ES+A256KW")
 
 

@@ -129,6 +129,10 @@ class Anchors:
         candidates = [self._amd[product], *self._extra]
         return next((a for a in candidates if a.product is product and a.der == ark), None)
 
+    def amd(self, product: Product) -> Anchor:
+        """AMD's own root of ``product``."""
+        return self._amd[product]
+
     def by_digest(self, sha256: str) -> Anchor:
         """The anchor whose DER has this SHA-256 (hex), one that ``select`` returned before."""
         return next(a for a in (*self._amd.values(), *self._extra) if a.sha256 == sha256)

@@ -285,7 +285,10 @@ class _Reader:
             children = (self.node(body["key"]), self.node(body["value"]))
             query = self.query(body["query"])
         elif tag == "Call":
-            value = self._called(self.node(body["fcn"]))
+            function = self.node(body["fcn"])
+            value = self._called(function)
+            # The parser points a call at its parenthesis.
+            span = span | {"line": function.line, "col": function.column}
             children = tuple(self.node(item) for item in body["params"])
         elif tag == "UnaryExpr":
             children = (self.node(body["expr"]),)

@@ -248,7 +248,7 @@ def vcek_url(product: Product, hardware_id: bytes, tcb: Tcb) -> str:
 
 
 def _fitting(data: bytes, product: Product, hardware_id: bytes, tcb: Tcb) -> bytes | None:
-    """DER of a VCEK that is for this product, chip and TCB; None if it is not. Its signature is not checked."""
+    """DER of a VCEK for this product, chip and TCB, or None. Its signature is for the verifier to check."""
     try:
         der = load_certificate(data, "the VCEK").public_bytes(Encoding.DER)
         leaf = check_vek(der, SigningKey.VCEK, product)

@@ -50,7 +50,7 @@ def test_what_would_stall_or_crash_the_parser_is_refused_in_time(text: str, seco
 
 
 def test_a_policy_at_the_limits_still_parses_in_time() -> None:
-    lines = [f"r{i} if input.snp.claim == [1, [2, [3, {{\"k\": [{i}]}}]]]" for i in range(280)]
+    lines = [f'r{i} if input.snp.claim == [1, [2, [3, {{"k": [{i}]}}]]]' for i in range(280)]
     started = time.perf_counter()
     module = parse(HEAD + "\n".join(lines) + "\n")
     assert len(module.rules) == 280
@@ -81,7 +81,19 @@ def test_every_refused_builtin_says_why(name: str) -> None:
     assert (found[0].line, found[0].column) == (5, 6)
 
 
-_PLAIN = {"walk", "print", "trace", "lower", "upper", "replace", "product", "round", "substring", "sum", "to_number"}
+_PLAIN = {
+    "walk",
+    "print",
+    "trace",
+    "lower",
+    "upper",
+    "replace",
+    "product",
+    "round",
+    "substring",
+    "sum",
+    "to_number",
+}
 
 
 @pytest.mark.parametrize(
@@ -175,7 +187,7 @@ def test_ordinary_rego_is_accepted(rules: str) -> None:
 
 
 def test_release_policies_may_look_at_the_whole_input_but_have_no_reference_values() -> None:
-    assert codes("x := object.get(input, [\"ear\"], 1)", PolicyKind.RELEASE) == set()
+    assert codes('x := object.get(input, ["ear"], 1)', PolicyKind.RELEASE) == set()
     assert codes('x := query_reference_value("n")', PolicyKind.RELEASE) == {"builtin"}
 
 
@@ -185,7 +197,11 @@ def test_every_finding_is_reported_in_source_order() -> None:
         prepare(PolicySource(PolicyKind.APPRAISAL, text))
     listed = caught.value.details["problems"]
     assert isinstance(listed, list)
-    assert [(item["line"], item["code"]) for item in listed] == [(1, "entry-point"), (5, "builtin"), (7, "builtin")]
+    assert [(item["line"], item["code"]) for item in listed] == [
+        (1, "entry-point"),
+        (5, "builtin"),
+        (7, "builtin"),
+    ]
 
 
 @pytest.mark.parametrize(

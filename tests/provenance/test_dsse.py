@@ -37,7 +37,7 @@ def admit(envelope: bytes, **changes: Any) -> Any:
     return Pipeline(policy(None, **(defaults | changes))).admit(envelope, NOW)
 
 
-@pytest.mark.parametrize("keyid", ["", "alice-2026", ALICE.spki_sha256])
+@pytest.mark.parametrize("keyid", ["", "alice-2026", ALICE.spki_sha256], ids=["none", "named", "digest"])
 def test_a_trusted_key_admits(keyid: str) -> None:
     admitted = admit(sign_dsse(statement(), [(ALICE, keyid)]))
     signer = admitted.authentic.signers[0]

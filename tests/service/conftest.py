@@ -77,6 +77,6 @@ def world(make_services: MakeServices, firmware: SnpFirmware, prepared: Path, tm
     """A development server that trusts the test firmware and the publisher's key."""
     services = make_services(**firmware_settings(firmware, tmp_path))
     token = (prepared / "admin.token").read_text(encoding="ascii").strip()
-    made = World(ContractClient(create_app(services), token), Publisher(), firmware)
+    made = World(services, ContractClient(create_app(services), token), Publisher(), firmware)
     made.trust_publisher()
     return made

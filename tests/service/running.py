@@ -65,7 +65,6 @@ class Authority:
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "touchstone test")])
         now = datetime.now(UTC)
         address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        usage = x509.KeyUsage(True, False, False, False, False, True, False, False, False)
         certificate = (
             x509.CertificateBuilder()
             .subject_name(name)
@@ -76,7 +75,6 @@ class Authority:
             .not_valid_after(now + timedelta(hours=1))
             .add_extension(x509.SubjectAlternativeName([address]), critical=False)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(usage, critical=True)
             .sign(key, hashes.SHA256())
         )
         (folder / "tls.pem").write_bytes(certificate.public_bytes(Encoding.PEM))

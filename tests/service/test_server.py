@@ -101,7 +101,10 @@ def test_graceful_stop_loses_no_record_and_signs_the_end_of_the_log(
 
 def test_request_under_way_is_finished_by_a_graceful_stop(server: RunningServer) -> None:
     body = json.dumps({"tee": "snp"}).encode()
-    head = f"POST /v1/challenges HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        "POST /v1/challenges HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         connection.sendall(head.encode() + body[:5])
         # The worker is waiting for the rest of the body when it is told to stop.

@@ -17,6 +17,7 @@ from common.binding import binding_digest
 from common.encoding import b64url_decode, b64url_encode
 from guest_agent.keys import EphemeralKey
 from provenance.reference_predicate import PREDICATE_TYPE
+from service.composition import Services
 from testkit.authority import TestKey, sign_dsse
 from testkit.snp_firmware import SnpFirmware
 from tests.service.harness import NOW, Answer, ContractClient
@@ -137,6 +138,7 @@ class Guest:
 class World:
     """Everything together."""
 
+    services: Services
     client: ContractClient
     publisher: Publisher
     firmware: SnpFirmware

@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any, Final
 import regorus
 
 from common.errors import Malformed
-from policy.modules import for_regorus
+from policy.modules import for_regorus, part_for_regorus
 from policy.port import RuleTrace
 from policy.scope import SHIM
-from policy.tree import clause_nodes, engine_message, parse
+from policy.tree import clause_nodes, engine_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from policy.modules import Prepared
-    from policy.tree import Clause, Module, Rule
+    from policy.tree import Clause, Module, Node, Rule, Statement
 
 _MAX_TEXT: Final = 600
 _PART: Final = "touchstone_part"
@@ -50,12 +50,8 @@ class _Tracer:
     def __init__(self, prepared: Prepared, input_json: bytes) -> None:
         self._prepared = prepared
         self._package = prepared.module.package
-        # Clauses are taken from the dialect that the engine loads; it keeps lines, so that line numbers
-        # are those of the source. Texts shown come from the source.
-        self._dialect = for_regorus(prepared)
-        self._module = parse(self._dialect)
         base = regorus.Engine()
-        base.add_policy("policy.rego", self._dialect)
+        base.add_policy("policy.rego", for_regorus(prepared))
         shim = prepared.shim_module(self._package)
         if shim is not None:
             base.add_policy("shim.rego", shim)
@@ -67,51 +63,48 @@ class _Tracer:
 
     def run(self) -> Iterator[RuleTrace]:
         for name in _rule_order(self._prepared):
-            shown = [rule for rule in self._prepared.module.rules if rule.name == name]
-            parts = [rule for rule in self._module.rules if rule.name == name]
-            if shown[0].form != "function":
-                yield from self._rule(name, list(zip(shown, parts, strict=True)))
+            rules = [rule for rule in self._prepared.module.rules if rule.name == name]
+            if rules[0].form != "function":
+                yield from self._rule(name, rules)
 
-    def _rule(self, name: str, pairs: list[tuple[Rule, Rule]]) -> Iterator[RuleTrace]:
+    def _rule(self, name: str, rules: list[Rule]) -> Iterator[RuleTrace]:
         held = False
-        for shown, part in pairs:
-            if shown.form == "default":
-                continue
-            for index, clause in enumerate(part.clauses):
-                values = self._values(shown.form, clause)
+        for rule in rules:
+            for clause in rule.clauses if rule.form != "default" else ():
+                values = self._values(rule.form, clause)
                 if values:
                     held = True
-                    yield self._trace(name, shown.clauses[index], _shown_value(shown.form, values))
+                    yield self._trace(name, clause, _shown_value(rule.form, values))
                     break  # what follows in the chain is not tried
-                yield from self._failed(name, shown.clauses[index], clause)
-        for shown, _ in pairs:
-            if shown.form == "default" and not held:
-                value = self._whole(name)
-                yield self._trace(name, shown.clauses[0], None if value is _UNDEFINED else value)
+                yield from self._failed(name, clause)
+        if not held:
+            for rule in rules:
+                if rule.form == "default":
+                    value = self._whole(name)
+                    yield self._trace(name, rule.clauses[0], None if value is _UNDEFINED else value)
 
     def _values(self, form: str, clause: Clause) -> list[Any]:
         """What the clause alone yields: no value, one, or of a set or object rule many."""
-        head = "true" if clause.value is None else self._slice(clause.value.start, clause.value.end)
+        head = "true" if clause.value is None else self._slice(clause, clause.value)
         if clause.key is not None:
-            key = self._slice(clause.key.start, clause.key.end)
+            key = self._slice(clause, clause.key)
             head = key if form == "set" else f"[{key}, {head}]"
         return self._part(clause, head, len(clause.body)) or []
 
-    def _failed(self, name: str, shown: Clause, part: Clause) -> Iterator[RuleTrace]:
+    def _failed(self, name: str, clause: Clause) -> Iterator[RuleTrace]:
         """The first statement without which the clause would go on."""
-        for count in range(1, len(part.body) + 1):
-            found = self._part(part, "true", count)
+        for count, statement in enumerate(clause.body, 1):
+            found = self._part(clause, "true", count)
             if found is None:
                 return
             if not found:
-                statement = shown.body[count - 1]
                 text = self._prepared.module.tokens.text(statement.start, statement.end)
                 yield RuleTrace(self._path(name), statement.line, text[:_MAX_TEXT], None, decided=False)
                 return
 
     def _part(self, clause: Clause, head: str, count: int) -> list[Any] | None:
         """Solutions of the first ``count`` statements; None where they cannot stand alone."""
-        statements = [self._slice(item.start, item.end) for item in clause.body[:count]]
+        statements = [self._slice(clause, item) for item in clause.body[:count]]
         lines = ["true", *statements, f"touchstone_value := {head}"]
         body = "\n\t".join(lines)
         text = f"package {self._package}\n\n{_PART} := [touchstone_value |\n\t{body}\n]\n"
@@ -142,8 +135,8 @@ class _Tracer:
     def _path(self, name: str) -> str:
         return f"data.{self._package}.{name}"
 
-    def _slice(self, start: int, end: int) -> str:
-        return self._module.tokens.text(start, end)
+    def _slice(self, clause: Clause, part: Node | Statement) -> str:
+        return part_for_regorus(self._prepared, clause, part.start, part.end)
 
 
 def _shown_value(form: str, values: list[Any]) -> Any:

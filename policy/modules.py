@@ -3,7 +3,9 @@
 Order: lexical gate, parse, package, entry points, profile, reference names. Then, per engine:
 
 * regorus gets the source with each ``some .. in`` over a reference spelt as the iteration it stands for
-  (``v = collection[_]``): regorus fails on a collection that is a scalar, OPA and the spelling do not.
+  (``v := collection[_]``), since it fails where the collection is a scalar, which OPA and that spelling
+  do not; and without ``some x`` declarations, which it takes for duplicates in the second round of an
+  iteration (the profile refuses names that would then mean something else).
 * OPA gets the source with its package path replaced, since many policies of one package live in one
   server.
 
@@ -29,9 +31,9 @@ from typing import TYPE_CHECKING, Final
 
 from policy.errors import PolicyRejected
 from policy.port import ENTRY_POINTS, PolicyKind, PolicySource
-from policy.profile import Problem, problems
+from policy.profile import RESERVED_PREFIX, Problem, problems
 from policy.scope import SHIM, all_statements, input_references
-from policy.tree import Module, clause_nodes, parse, walk
+from policy.tree import Module, clause_nodes, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -167,40 +169,67 @@ def with_package(prepared: Prepared, package: str) -> str:
 
 
 def for_regorus(prepared: Prepared) -> str:
-    """The source with ``some .. in`` over references spelt as iteration."""
-    data = prepared.source.text.encode("utf-8")
-    edits = [edit for clause in _clauses(prepared.module) for edit in _iterations(prepared.module, clause)]
+    """The source as regorus loads it."""
+    module = prepared.module
+    edits = [edit for clause in _clauses(module) for edit in _respelt_statements(module, clause)]
+    return _edited(prepared.source.text.encode("utf-8"), 0, edits)
+
+
+def part_for_regorus(prepared: Prepared, clause: Clause, start: int, end: int) -> str:
+    """The tokens of a clause that bytes ``start..end`` touch, as regorus loads them inside a query."""
+    module = prepared.module
+    start, end = module.tokens.span(start, end)
+    edits = [
+        edit
+        for edit in _respelt_statements(module, clause, in_query=True)
+        if start <= edit[0] and edit[1] <= end
+    ]
+    return _edited(prepared.source.text.encode("utf-8")[start:end], start, edits)
+
+
+def _edited(data: bytes, offset: int, edits: list[tuple[int, int, str]]) -> str:
     for start, end, text in sorted(edits, reverse=True):
-        data = data[:start] + text.encode("utf-8") + data[end:]
+        data = data[: start - offset] + text.encode("utf-8") + data[end - offset :]
     return data.decode("utf-8")
 
 
-def _iterations(module: Module, clause: Clause) -> Iterator[tuple[int, int, str]]:
-    """Byte range and replacement of each ``some .. in`` whose collection may be a scalar."""
+def _respelt_statements(
+    module: Module, clause: Clause, *, in_query: bool = False
+) -> Iterator[tuple[int, int, str]]:
+    """Byte range and replacement of the statements that regorus takes otherwise than OPA."""
     for statement in all_statements(clause):
-        if statement.tag != "SomeIn":
+        text = _respelt(module, statement)
+        if text is None:
             continue
-        collection = statement.children[-1]
-        if collection.tag not in ("Var", "RefDot", "RefBrack", "Call"):
-            continue  # literals, comprehensions and set operations are collections on both engines
         start, end = module.tokens.span(statement.start, statement.end)
         lines = module.tokens.text(start, end).count("\n")
-        text = _as_iteration(module, statement)
-        # A body without braces takes one literal; this makes two of it.
-        text = f"{{ {text} }}" if module.tokens.before(start) == "if" else text
+        # A body without braces takes one literal; this makes several of it.
+        if module.tokens.before(start) == "if" and not in_query:
+            text = f"{{ {text} }}"
         yield start, end, text + "\n" * lines
 
 
-def _as_iteration(module: Module, statement: Statement) -> str:
-    def text(node: Node) -> str:
-        return " ".join(module.tokens.text(node.start, node.end).split("\n"))
-
-    *patterns, collection = statement.children
-    names = {str(node.value) for pattern in patterns for node in walk(pattern) if node.tag == "Var"}
-    fresh = sorted(names - {"_"})
-    key = text(patterns[0]) if len(patterns) > 1 else "_"
-    unified = f"{text(patterns[-1])} = {text(collection)}[{key}]"
-    return f"some {', '.join(fresh)}; {unified}" if fresh else unified
+def _respelt(module: Module, statement: Statement) -> str | None:
+    if statement.tag == "SomeVars":
+        return "true"
+    if statement.tag != "SomeIn":
+        return None
+    *found, collection = statement.children
+    if collection.tag not in ("Var", "RefDot", "RefBrack", "Call"):
+        return None  # literals, comprehensions and set operations are collections on both engines
+    texts = [" ".join(module.tokens.text(node.start, node.end).split("\n")) for node in statement.children]
+    value, member = texts[-2], f"{texts[-1]}[_]"
+    key = found[0] if len(found) > 1 else None
+    lines = []
+    if key is not None and key.tag == "Var" and key.value != "_":
+        # A name of its own: the key's could be bound outside, and would then select, not iterate.
+        fresh = f"{RESERVED_PREFIX}key_{statement.start}"
+        member = f"{texts[-1]}[{fresh}]"
+        lines = [f"{texts[0]} := {fresh}"]
+    elif key is not None and key.tag != "Var":
+        member = f"{texts[-1]}[{texts[0]}]"
+    operator = ":=" if found[-1].tag == "Var" and found[-1].value != "_" else "="
+    return "; ".join([f"{value} {operator} {member}", *lines])
 
 
 def _shim_calls(module: Module) -> Iterator[Node]:

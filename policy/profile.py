@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -28,19 +29,24 @@ from policy.cost import excessive
 from policy.port import PolicyKind
 from policy.scope import (
     SHIM,
+    all_statements,
+    argument_names,
     bound_in_body,
+    declared,
+    declared_anew,
     definite_names,
     flat,
     input_references,
     local_names,
+    patterns,
     undefined_operands,
 )
-from policy.tree import clause_nodes, statements, walk
+from policy.tree import LITERALS, clause_nodes, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from policy.tree import Clause, Module, Node, Rule
+    from policy.tree import Clause, Module, Node, Rule, Statement
 
 _DOCUMENT: Final = json.loads(Path(__file__).with_name("profile.json").read_text("utf-8"))
 VERSION: Final[int] = _DOCUMENT["version"]
@@ -118,39 +124,50 @@ class _Profile:
         arguments = (part for arg in rule.args for part in walk(arg))
         for node in (*arguments, *clause_nodes(clause)):
             yield from self._node(node, local)
-            for statement in statements(node.body):
-                if statement.overrides:
-                    yield Problem(statement.line, statement.column, "with", _WITH)
-        for statement in statements(clause.body):
-            if statement.overrides:
-                yield Problem(statement.line, statement.column, "with", _WITH)
+        yield from self._statements(rule, clause)
         for node, message in undefined_operands(clause, local | self._definite):
             yield Problem(node.line, node.column, "undefined-operand", message)
         yield from self._inputs(clause)
         yield from self._head_iteration(rule, clause)
 
-    def _node(self, node: Node, local: frozenset[str]) -> Iterator[Problem]:
-        def at(code: str, message: str) -> Problem:
-            return Problem(node.line, node.column, code, message)
+    def _statements(self, rule: Rule, clause: Clause) -> Iterator[Problem]:
+        times = Counter(argument_names(rule))
+        found = list(all_statements(clause))
+        for statement in found:
+            times.update(declared_anew(statement))
+        for statement in found:
+            twice = {name for name in statement.names if times[name] > 1 and statement.tag == "SomeVars"}
+            for code, message in (*_forms(statement), *self._declarations(statement, twice)):
+                yield Problem(statement.line, statement.column, code, message)
 
+    def _declarations(self, statement: Statement, twice: set[str]) -> Iterator[tuple[str, str]]:
+        for name in sorted(declared(statement, frozenset()) & self._rules):
+            yield "name", f"the variable {name} has the name of a rule"
+        for name in sorted(twice):
+            yield "name", f"the variable {name} is declared twice in this clause"
+
+    def _node(self, node: Node, local: frozenset[str]) -> Iterator[Problem]:
         if node.tag == "Call":
             yield from self._call(node)
         elif node.tag == "Var":
-            name = str(node.value)
-            if name == "data":
-                yield at(
-                    "data", "`data` is refused: name rules directly; reference values are in the input"
-                )
-            elif name in self._functions and name not in local:
-                yield at("unknown", f"{name} is a function: call it")
-            elif name not in self._rules | local and name not in ("input", "_"):
-                yield at("unknown", f"nothing here is called {name}")
+            yield from self._variable(node, local)
         elif node.tag == "Number" and not _NUMBER.match(self._module.tokens.text(node.start, node.end)):
-            yield at("number", "write the number as an integer of at most 15 digits, or a short decimal")
-        elif node.tag == "UnaryExpr":
-            yield at("operator", "a minus sign stands before number literals only")
-        elif node.tag == "ArithExpr" and node.value in _OPERATORS_REFUSED:
-            yield at("operator", _OPERATORS_REFUSED[str(node.value)])
+            message = "write the number as an integer of at most 15 digits, or a short decimal"
+            yield Problem(node.line, node.column, "number", message)
+        else:
+            message = _operator(node)
+            if message:
+                yield Problem(node.line, node.column, "operator", message)
+
+    def _variable(self, node: Node, local: frozenset[str]) -> Iterator[Problem]:
+        name = str(node.value)
+        if name == "data":
+            message = "`data` is refused: call rules by name; reference values are in input"
+            yield Problem(node.line, node.column, "data", message)
+        elif name in self._functions and name not in local:
+            yield Problem(node.line, node.column, "unknown", f"{name} is a function: call it")
+        elif name not in self._rules | local and name not in ("input", "_"):
+            yield Problem(node.line, node.column, "unknown", f"nothing here is called {name}")
 
     def _call(self, node: Node) -> Iterator[Problem]:
         def at(code: str, message: str) -> Problem:
@@ -189,7 +206,35 @@ class _Profile:
                     yield Problem(node.line, node.column, "iteration", "iterate in the body, not the head")
 
 
-_WITH: Final = "the `with` modifier is refused"
+_MEMBER_AND_COLLECTION: Final = 2
+
+
+def _forms(statement: Statement) -> Iterator[tuple[str, str]]:
+    if statement.overrides:
+        yield "with", "the `with` modifier is refused"
+    if any(_is_object_pattern(node) for node in patterns(statement)):
+        yield "pattern", "object patterns are refused: the engines differ on further members"
+    if statement.tag == "SomeIn" and any(_is_compound(node) for node in statement.children[:-1]):
+        yield "pattern", "`some .. in` takes variables and literals: take members apart after it"
+
+
+def _operator(node: Node) -> str:
+    if node.tag == "UnaryExpr":
+        return "a minus sign stands before number literals only"
+    if node.tag == "Membership" and len(node.children) > _MEMBER_AND_COLLECTION:
+        return "`key, value in` is refused: the engines differ on undefined operands"
+    return _OPERATORS_REFUSED.get(str(node.value), "") if node.tag == "ArithExpr" else ""
+
+
+def _is_object_pattern(node: Node) -> bool:
+    """An object with variables where something is matched against it, alone or in arrays."""
+    if node.tag == "Array":
+        return any(_is_object_pattern(child) for child in node.children)
+    return node.tag == "Object" and any(part.tag == "Var" for part in walk(node))
+
+
+def _is_compound(node: Node) -> bool:
+    return node.tag != "Var" and node.tag not in LITERALS
 
 
 def _why(name: str) -> str:

@@ -59,6 +59,31 @@ def declared(statement: Statement, rules: frozenset[str]) -> set[str]:
     return names
 
 
+def declared_anew(statement: Statement) -> set[str]:
+    """Variables that one statement introduces, whatever stands outside; ``=`` introduces none."""
+    is_unification = (
+        statement.tag == "Expr"
+        and statement.children[0].tag == "AssignExpr"
+        and statement.children[0].value != "ColEq"
+    )
+    return set() if is_unification else declared(statement, frozenset())
+
+
+def patterns(statement: Statement) -> tuple[Node, ...]:
+    """Expressions of a statement that something is matched against."""
+    if statement.tag == "SomeIn":
+        return statement.children[:-1]
+    if statement.tag in ("Expr", "NotExpr") and statement.children[0].tag == "AssignExpr":
+        sides = statement.children[0].children
+        return sides[:1] if statement.children[0].value == "ColEq" else sides
+    return ()
+
+
+def argument_names(rule: Rule) -> set[str]:
+    """Variables among a function's arguments."""
+    return _variables(rule.args)
+
+
 def input_references(clause: Clause) -> Iterator[tuple[Node, tuple[str | None, ...]]]:
     """Each outermost reference that starts at ``input``, with its segments (None: computed)."""
     pending = [head for head in (clause.key, clause.value) if head is not None]

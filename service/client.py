@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT = urllib3.Timeout(connect=10, read=120)
 _MAX_ANSWER_BYTES = 32 << 20
-_LOOPBACK = ("http://127.0.0.1", "http://localhost", "http://[::1]")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _FIRST_ERROR_STATUS = 400
 _PAGE = 200
 
@@ -59,7 +59,7 @@ class ApiClient:
 
     def __init__(self, url: str, *, token: str | None = None, ca_file: Path | None = None) -> None:
         """Prepare a connection pool; connects lazily."""
-        if url.startswith("http://") and not url.startswith(_LOOPBACK):
+        if not url.startswith("https://") and urlsplit(url).hostname not in _LOOPBACK:
             raise InvalidSetting(
                 "plain http to a remote server would show the token to the network",
                 advice="Use an https:// URL, with --ca-file for a private authority.",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from common.errors import InvalidSetting
+from common.errors import InvalidSetting, TouchstoneError
 from kms.audit import AuditLog
 from kms.checkpoints import Checkpointer, CheckpointKey
 from kms.release import ReleaseService
@@ -83,7 +83,7 @@ class Services:
         self.recorder.close()
         try:
             self.checkpointer.write(self.clock())
-        except (SQLAlchemyError, OSError):
+        except (TouchstoneError, SQLAlchemyError, OSError):
             _LOG.exception("the last audit checkpoint could not be written")
         self.database.close()
 
@@ -160,9 +160,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
     recorder = AppraisalRecorder(database)
     audit = AuditLog(database)
     checkpoint_key = CheckpointKey.open_or_create(settings.keys_dir / "audit-checkpoint.pem")
-    checkpointer = Checkpointer(
-        database, checkpoint_key, settings.storage.data_dir / "audit-checkpoints.jws"
-    )
+    checkpointer = Checkpointer(database, checkpoint_key, settings.checkpoint_file)
     root_key = FileRootKey.open_or_create(settings.keys_dir / "root.key")
     secrets = SecretStore(database, root_key, max_bytes=settings.limits.resource_bytes)
     secrets.require_root_key()

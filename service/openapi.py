@@ -39,6 +39,7 @@ _STATUS_TEXT = {
     413: "Body too large",
     415: "Wrong media type",
     422: "Well-formed, but it does not hold",
+    429: "Asked too often",
     500: "Internal error",
     503: "Something the server depends on does not answer",
 }

@@ -49,6 +49,7 @@ _CONFLICT = 409
 _TOO_LARGE = 413
 _UNSUPPORTED_MEDIA_TYPE = 415
 _UNPROCESSABLE = 422
+_TOO_MANY_REQUESTS = 429
 _INTERNAL = 500
 _UNAVAILABLE = 503
 
@@ -69,6 +70,9 @@ _BY_CODE: Mapping[str, int] = {
     "reference.unknown_value": _NOT_FOUND,
     "reference.retracted": _CONFLICT,
     "release.not_found": _NOT_FOUND,
+    "release.stale": _CONFLICT,
+    "release.version_state": _CONFLICT,
+    "release.quota": _TOO_MANY_REQUESTS,
 }
 
 # By category: the first that the error is an instance of.

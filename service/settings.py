@@ -326,6 +326,11 @@ class Settings(Section):
         """Folder of the key files."""
         return self.storage.data_dir / "keys"
 
+    @property
+    def checkpoint_file(self) -> Path:
+        """The signed checkpoints of the audit log, one a line, to be copied elsewhere."""
+        return self.storage.data_dir / "audit-checkpoints.jws"
+
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings.

@@ -155,7 +155,8 @@ class SwTpm:
         self._call(command, {"TPM2TOOLS_TCTI": self.tcti})
         data, size = output.read_bytes(), hashlib.new(bank).digest_size
         return {
-            index: data[place * size : (place + 1) * size].hex() for place, index in enumerate(sorted(indexes))
+            index: data[place * size : (place + 1) * size].hex()
+            for place, index in enumerate(sorted(indexes))
         }
 
     def measure(self, pcr: int, event_type: int, data: bytes, *, digest_of: bytes | None = None) -> None:

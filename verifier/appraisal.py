@@ -1,4 +1,6 @@
-"""Flow B, evidence to result. ``Appraiser.appraise`` reads top to bottom in the order things happen:
+"""Flow B, evidence to result.
+
+``Appraiser.appraise`` reads top to bottom in the order things happen:
 
 1. *Freshness*: the named nonce is spent, whatever happens next; or the relying party's report data is
    taken as given.
@@ -21,12 +23,13 @@ import msgspec
 
 from common.checks import Check, Verdict
 from common.encoding import b64url_decode, hex_decode
-from common.errors import InputError, Malformed, PolicyError, UnavailableError
+from common.errors import Malformed, PolicyError, UnavailableError
 from policy.claims import CLAIM_NAMES, apply_floors, parse_trust_claims, status
 from policy.port import PolicyKind, ReferenceEntry, canonical_key
 from storage.database import to_micros
 from verifier.ear import new_jti
 from verifier.errors import UnsupportedEvidence
+from verifier.explanation import explain_appraisal
 from verifier.model import (
     Expectation,
     InitDataClaim,
@@ -35,7 +38,6 @@ from verifier.model import (
     VerifiedEvidence,
 )
 from verifier.records import AppraisalRecord
-from verifier.explanation import explain_appraisal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -145,7 +147,9 @@ class Appraiser:
         verifier, _ = self._verifier_of(str(tee))
         expected = self._expectation(request, str(tee), now)
         verified = verifier.verify(request.evidence, expected, _init_data(request.init_data), now)
-        return self.appraise_verified(verified, now, policy=request.policy, nonce=request.nonce, explain=request.explain)
+        return self.appraise_verified(
+            verified, now, policy=request.policy, nonce=request.nonce, explain=request.explain
+        )
 
     def appraise_verified(
         self,
@@ -235,9 +239,7 @@ def _relied_on(value: ReferenceValue, verified: VerifiedEvidence, observed: froz
 
 def _observed(verified: VerifiedEvidence) -> frozenset[str]:
     """Canonical text of every scalar that a reference value may equal."""
-    return frozenset(
-        key for member in verified.comparable for key in _scalars(verified.claims.get(member))
-    )
+    return frozenset(key for member in verified.comparable for key in _scalars(verified.claims.get(member)))
 
 
 def _scalars(value: object) -> Iterable[str]:

@@ -72,9 +72,8 @@ class EarSigner:
     def sign(self, claims: Mapping[str, Any], *, now: datetime, expires: datetime) -> str:
         """Sign ``claims`` (which must hold ``jti``) as a compact JWS."""
         issued = int(now.timestamp())
-        payload = _ENCODER.encode(
-            self._constant | {"iat": issued, "nbf": issued, "exp": int(expires.timestamp())} | dict(claims)
-        )
+        times = {"iat": issued, "nbf": issued, "exp": int(expires.timestamp())}
+        payload = _ENCODER.encode(dict(claims) | self._constant | times)
         return jws.serialize_compact(self._header, payload, self._key, registry=self._registry)
 
 

@@ -48,7 +48,7 @@ def explain_appraisal(result: Appraisal, compiled: CompiledPolicy, document: byt
         },
     }
     converted = msgspec.to_builtins(explanation)
-    assert isinstance(converted, dict)  # noqa: S101 (a dict went in)
+    assert isinstance(converted, dict)  # a dict went in
     return converted
 
 

@@ -123,7 +123,7 @@ class AppraisalRecorder:
                 ]
                 if links:
                     connection.execute(insert(appraisal_reference), links)
-        except Exception:
+        except Exception:  # noqa: BLE001 (whatever it is, the thread goes on)
             # The answers have gone out; the loss is of this record only, and is said loudly.
             _LOG.exception("%d appraisal records could not be written", len(batch))
 

@@ -43,11 +43,15 @@ def verify_evidence(firmware: SnpFirmware, now: datetime) -> None:
         platform_unknown_permitted=(1 << 64) - 1 & ~0xFF,
     )
     if folder is None:
-        tell.say("No third-party vectors here: the reports are signed by a test firmware with its own root.")
+        tell.say(
+            "No third-party vectors here: the reports are signed by a test firmware with its own root."
+        )
         verifier = SnpVerifier(settings, firmware.collateral(), extra_anchors=[firmware.ark])
         evidence, other = firmware.evidence(bytes(64)), SnpFirmware(keys=firmware.keys).evidence(bytes(64))
         _show(verifier.verify(evidence, ReportDataBinding(bytes(64)), None, now), "test firmware")
-        debug = verifier.verify(firmware.evidence(bytes(64), policy=0x30000 | 1 << 19), Unbound(), None, now)
+        debug = verifier.verify(
+            firmware.evidence(bytes(64), policy=0x30000 | 1 << 19), Unbound(), None, now
+        )
         _refuse(verifier, evidence, other.certificates, bytes(64), now)
     else:
         tell.say(
@@ -71,7 +75,9 @@ def verify_evidence(firmware: SnpFirmware, now: datetime) -> None:
         )
     failed = [check for check in debug.checks if check.code == "evidence.debug"]
     tell.expect(bool(failed) and debug.floors.get("configuration") == 96, "a debug guest must be denied")
-    tell.bad(f"a debug guest: [{failed[0].code}] authentic, and floored to contraindicated whatever a policy says")
+    tell.bad(
+        f"a debug guest: [{failed[0].code}] authentic, and floored to contraindicated whatever a policy says"
+    )
 
 
 def appraise_report(deployment: Deployment, build: Build, firmware: SnpFirmware) -> None:
@@ -86,7 +92,9 @@ def appraise_report(deployment: Deployment, build: Build, firmware: SnpFirmware)
             " appraised by the shipped Rego policy. Nobody has attested anything yet."
         )
     else:
-        tell.say("A report of the test firmware with the derived measurement, sent to a real server on loopback.")
+        tell.say(
+            "A report of the test firmware with the derived measurement, sent to a real server on loopback."
+        )
         case = _own_case(firmware, measurement)
     tell.expect(case.measurement == measurement, "the derived measurement must be the signed one")
     tell.good("the measurement derived in step b is the one that the report carries")

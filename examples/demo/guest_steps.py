@@ -57,7 +57,12 @@ class FirmwareAttester:
 
 
 def release_to_guests(
-    deployment: Deployment, build: Build, firmware: SnpFirmware, key: TestKey, tpm: SwTpm | None, now: datetime
+    deployment: Deployment,
+    build: Build,
+    firmware: SnpFirmware,
+    key: TestKey,
+    tpm: SwTpm | None,
+    now: datetime,
 ) -> list[Callable[[], GuestClient]]:
     """Step e: returns how to make each guest again, for step f."""
     tell.heading("e", "A guest attests over HTTP and gets its secret")
@@ -75,7 +80,9 @@ def release_to_guests(
         other = FirmwareAttester(firmware, hashlib.sha384(b"something else").hexdigest())
         GuestClient(deployment.url, other).get_resource(RESOURCE)
     if tpm is None:
-        tell.say("TPM: skipped, swtpm and tpm2-tools are not installed (apt-get install swtpm-tools tpm2-tools).")
+        tell.say(
+            "TPM: skipped, swtpm and tpm2-tools are not installed (apt-get install swtpm-tools tpm2-tools)."
+        )
         return guests
     tell.say(
         "A real TPM implementation (swtpm): EK certificate, credential activation, a quote over the challenge and"
@@ -93,10 +100,14 @@ def retract(deployment: Deployment, build: Build, guests: list[Callable[[], Gues
     tell.heading("f", "The attestation is retracted")
     attestation = build.admitted.authentic.attestation
     sessions = [(client, client.attest()) for client in (make() for make in guests)]
-    tell.say("Each guest holds an affirming token, valid for minutes. Then the build turns out to be compromised.")
+    tell.say(
+        "Each guest holds an affirming token, valid for minutes. Then the build turns out to be compromised."
+    )
     body = {"reason": "demonstration: the builder was compromised"}
     deployment.admin.call("POST", f"/v1/attestations/{attestation}/retract", body=body)
-    tell.good(f"attestation {attestation[:_SHOWN_DIGEST]}… retracted, with everything that rests on it alone")
+    tell.good(
+        f"attestation {attestation[:_SHOWN_DIGEST]}… retracted, with everything that rests on it alone"
+    )
     for client, session in sessions:
         with tell.refusal("the token from before", "release.stale"):
             client.get_resource(RESOURCE, session=session)
@@ -138,7 +149,9 @@ def _fetch(client: GuestClient) -> None:
     tell.good(f"EAR status {session.status}")
     tell.fact("trust vector", claims["submods"]["cpu0"]["ear.trustworthiness-vector"])
     tell.fact("bound to key (jkt)", thumbprint_text(claims["cnf"]["jwk"]))
-    tell.fact("snapshot, policy", f"{claims['touchstone']['snapshot']}, {claims['touchstone']['policy_digest']}")
+    tell.fact(
+        "snapshot, policy", f"{claims['touchstone']['snapshot']}, {claims['touchstone']['policy_digest']}"
+    )
     secret = client.get_resource(RESOURCE, session=session)
     tell.expect(secret == SECRET, "the guest must get the stored secret")
     tell.good(f"the guest decrypted its secret ({len(secret)} bytes)")

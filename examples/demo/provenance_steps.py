@@ -20,9 +20,7 @@ from testkit.authority import TestAuthority, slsa_v1_statement
 
 _GITHUB = "https://token.actions.githubusercontent.com"
 _BUNDLE = "slsa-verifier/gha_container-based/v1.10.0/binary-linux-amd64-push-v14.2.intoto.build.slsa"
-_BUILDER = (
-    "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/builder_container-based_slsa3.yml"
-)
+_BUILDER = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/builder_container-based_slsa3.yml"
 _SOURCE = "https://github.com/slsa-framework/example-package"
 _OVMF = Path("/usr/share/OVMF/OVMF_CODE.fd")
 
@@ -67,8 +65,12 @@ def verify_sigstore_bundle(authority: TestAuthority, now: datetime) -> None:
     admitted = Pipeline(trust.parse(json.dumps(policy).encode())).admit(envelope, now)
     _describe(admitted)
     _require_subject(admitted, artefact)
-    tell.good(f"the artefact (sha256 {hashlib.sha256(artefact).hexdigest()[:16]}…) is a subject of the statement")
-    stranger = policy["signers"][0] | {"identity": "https://github.com/somebody/else/.github/workflows/x.yml@*"}
+    tell.good(
+        f"the artefact (sha256 {hashlib.sha256(artefact).hexdigest()[:16]}…) is a subject of the statement"
+    )
+    stranger = policy["signers"][0] | {
+        "identity": "https://github.com/somebody/else/.github/workflows/x.yml@*"
+    }
     with tell.refusal("another signer expected", "statement.untrusted_signer"):
         other = policy | {"signers": [stranger]}
         Pipeline(trust.parse(json.dumps(other).encode())).admit(envelope, now)
@@ -76,7 +78,9 @@ def verify_sigstore_bundle(authority: TestAuthority, now: datetime) -> None:
         _require_subject(admitted, artefact + b"!")
     changed = bytearray(envelope)
     changed[len(changed) // 2] ^= 1
-    with tell.refusal("a flipped bit in the bundle", "statement.signature", "statement.log", "statement.envelope"):
+    with tell.refusal(
+        "a flipped bit in the bundle", "statement.signature", "statement.log", "statement.envelope"
+    ):
         Pipeline(trust.parse(json.dumps(policy).encode())).admit(bytes(changed), now)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from service.composition import Services
 
 # Statuses of refusals: token, decision or state, unknown, quota, audit or engine down.
-RELEASE_PROBLEMS = (401, 403, 404, 503)
+RELEASE_PROBLEMS = (401, 403, 404, 409, 429, 503)
 
 
 def release_secret(services: Services, ref: SecretRef, call: Call) -> Answer:

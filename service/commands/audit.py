@@ -13,7 +13,8 @@ from service.commands.output import ExitCode, json_option
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kms.audit import AuditLog
+    from service.settings import Settings
+    from storage.database import Database
 
 _config_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--config",
@@ -25,3 +26,84 @@ _config_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.optio
 @click.group()
 def command() -> None:
     """Read and verify the audit log."""
+
+
+@command.command()
+@click.option(
+    "--checkpoints",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A copy of the checkpoint file kept elsewhere; the server's own otherwise.",
+)
+@_config_option
+@json_option
+def verify(checkpoints: Path | None, config: Path | None, as_json: bool) -> None:
+    """Walk the whole log: hash chain, signed checkpoints, and the tables that it speaks of.
+
+    Exit code 1, with the first break, if anything does not hold. Only a copy of the checkpoints that
+    the server cannot write shows that the log's end was cut off and signed anew.
+    """
+    from kms.audit import AuditLog
+    from kms.checkpoints import CheckpointKey, verify_checkpoints
+    from kms.consistency import compare
+
+    settings, database = _open(config)
+    public_jwk = CheckpointKey.open_or_create(settings.keys_dir / "audit-checkpoint.pem").public_jwk
+    file = checkpoints or settings.checkpoint_file
+    log = AuditLog(database).verify()
+    signed = verify_checkpoints(database, public_jwk, file)
+    differences = compare(database)
+    holds = log.holds and signed.holds and not differences
+    document = {"holds": holds, "log": log, "checkpoints": signed, "discrepancies": differences}
+    text = f"{log.records} records, {signed.checkpoints} checkpoints: the log holds"
+    if not holds:
+        reasons = [
+            f"record {log.broken_at}: {log.reason}" if not log.holds else "",
+            f"checkpoints: {signed.reason}" if not signed.holds else "",
+            *(f"{item.target}: logged {item.logged!r}, stored {item.stored!r}" for item in differences),
+        ]
+        text = "the log does not hold\n" + "\n".join(f"  {reason}" for reason in reasons if reason)
+    output.emit(document, as_json=as_json, text=lambda: text)
+    if not holds:
+        raise SystemExit(ExitCode.NEGATIVE)
+
+
+@command.command(name="list")
+@click.option("--action", help="Only records of this action, e.g. secret.release.")
+@click.option("--target", help="Only records about this, e.g. resource/demo/key/1.")
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@_config_option
+@json_option
+def list_(action: str | None, target: str | None, limit: int, config: Path | None, as_json: bool) -> None:
+    """List records, newest first."""
+    from kms.queries import audit_page
+
+    _, database = _open(config)
+    with database.read() as connection:
+        page = audit_page(connection, before=None, limit=limit, action=action, target=target)
+    rows = [
+        (str(item.sequence), str(item.entry["action"]), str(item.entry["target"]), item.digest)
+        for item in page.items
+    ]
+    output.emit(
+        page, as_json=as_json, text=lambda: output.table(("SEQUENCE", "ACTION", "TARGET", "DIGEST"), rows)
+    )
+
+
+@command.command()
+@_config_option
+@json_option
+def head(config: Path | None, as_json: bool) -> None:
+    """Show the log's head: note it down elsewhere, and a cut shows later."""
+    from kms.audit import AuditLog
+
+    _, database = _open(config)
+    found = AuditLog(database).head()
+    output.emit(found, as_json=as_json, text=lambda: f"{found.sequence} {found.digest}")
+
+
+def _open(config: Path | None) -> tuple[Settings, Database]:
+    from service import settings
+    from service.composition import open_database
+
+    loaded = settings.load(config)
+    return loaded, open_database(loaded)

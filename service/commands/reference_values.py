@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _STATES = click.Choice(["live", "pending", "expired", "retracted"])
-_KINDS = click.Choice(["attestation", "signer", "builder", "source_revision", "reference_value"])
+_KINDS = click.Choice(
+    ["attestation", "signer", "builder", "source_revision", "source_uri", "reference_value"]
+)
 _SHOWN_VALUE = 24
 
 
@@ -102,7 +104,7 @@ def retract(
     ca_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Retract TARGET (an attestation, signer, builder, source revision or value) and all that rests on it."""
+    """Retract TARGET and all that rests on it alone; see docs/reference-values.md."""
     body = {"kind": kind, "target": target, "reason": reason}
     body |= {name: value for name, value in (("issuer", issuer), ("since", since)) if value is not None}
     result = client_of(server, token_file, ca_file).call("POST", "/v1/retractions", body=body)

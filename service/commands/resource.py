@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -40,7 +41,7 @@ def put(
     from common.files import read_limited
 
     if str(file) == "-":
-        data = click.get_binary_stream("stdin").read(_MAX_RESOURCE_BYTES)
+        data = sys.stdin.buffer.read(_MAX_RESOURCE_BYTES)
     else:
         data = read_limited(file, what="resource", max_bytes=_MAX_RESOURCE_BYTES)
     body = {"data": b64url_encode(data)}
@@ -75,8 +76,5 @@ def _url(path: str) -> str:
 
 
 def _table(items: list[dict[str, Any]]) -> str:
-    rows = [
-        (str(item["id"]), str(item.get("version", "")), str(item.get("state", "")), str(item.get("size", "")))
-        for item in items
-    ]
-    return output.table(("RESOURCE", "VERSION", "STATE", "BYTES"), rows)
+    rows = [(str(item["id"]), str(item["latest_version"]), str(len(item["versions"]))) for item in items]
+    return output.table(("RESOURCE", "LATEST", "VERSIONS"), rows)

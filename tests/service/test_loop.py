@@ -41,7 +41,7 @@ def test_guest_gets_the_secret_only_while_the_attestation_stands(world: World) -
     )
     assert retracted.json["reference_values"] == submitted["reference_values"]
     stale = guest.release(token)
-    assert (stale.status, stale.code) == (403, "release.stale")
+    assert (stale.status, stale.code) == (409, "release.stale")
     assert guest.appraise().json["status"] != "affirming"
 
     impact = world.client.get("/v1/impact", kind="attestation", target=submitted["attestation"]).json

@@ -172,8 +172,10 @@ def test_a_leaf_that_is_an_authority_or_has_an_unknown_critical_extension_is_ref
     unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
     for extension in (x509.BasicConstraints(ca=True, path_length=0), unknown):
         with pytest.raises(CertificateInvalid):
-            check_vek(_leaf(milan, lambda b, e=extension: b.add_extension(e, True)), VCEK, Product.MILAN)  # type: ignore[misc]
-    harmless = _leaf(milan, lambda b: b.add_extension(unknown, False))
+            check_vek(
+                _leaf(milan, lambda b, e=extension: b.add_extension(e, critical=True)), VCEK, Product.MILAN
+            )  # type: ignore[misc]
+    harmless = _leaf(milan, lambda b: b.add_extension(unknown, critical=False))
     assert check_vek(harmless, VCEK, Product.MILAN)
 
 

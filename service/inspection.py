@@ -1,0 +1,236 @@
+"""Offline inspection of evidence files: what `touchstone verify` does, without its options and printing.
+
+Order: recognise the file; verify it at the given time against the given expectation; where a policy or
+reference values are given, appraise it with exactly those. Nothing is fetched and nothing is stored.
+Evidence that is bound to no expectation can be authentic; it can never affirm who it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from common import strict_json
+from common.encoding import b64url_encode
+from common.errors import Malformed
+from policy import shipped
+from policy.port import PolicyKind, PolicySource
+from policy.regorus_engine import RegorusEngine
+from rvps.model import Lineage, ReferenceValue
+from rvps.static import StaticReferenceLookup
+from verifier.appraisal import Appraiser
+from verifier.model import ReportDataBinding, Unbound, VerifiedEvidence
+from verifier.snp import SnpSettings, SnpVerifier
+from verifier.snp.collateral import FixedCollateral
+from verifier.snp.products import Product
+from verifier.tpm import TpmSettings, TpmVerifier
+from wire.evidence import Evidence, SnpCertificate, SnpEvidence
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from policy.port import CompiledPolicy
+    from verifier.appraisal import Appraisal
+    from verifier.snp.products import SigningKey
+
+SNP_REPORT_BYTES: Final = 1184
+MAX_EVIDENCE_BYTES: Final = 8 << 20
+_PEM: Final = b"-----BEGIN"
+_VEK_PREFIX: Final = "SEV-"
+_LOCAL: Final = "local file, unverified"
+_POLICY_NAME: Final = "given"
+
+
+class Inspection(msgspec.Struct, frozen=True):
+    """What is needed to judge a file.
+
+    Attributes:
+        now: verification time.
+        report_data: expected bytes; None for no expectation.
+        crl: revocation list of the ARK, DER.
+        anchors: test ARKs that are trusted besides AMD's.
+        ek_roots: roots of TPM endorsement keys.
+        ak_names: names of attestation keys that are trusted without an EK certificate.
+        v2_product: product that a version 2 SNP report is taken for.
+        vmpls: accepted SNP privilege levels.
+    """
+
+    now: datetime
+    report_data: bytes | None = None
+    crl: bytes | None = None
+    anchors: tuple[x509.Certificate, ...] = ()
+    ek_roots: tuple[x509.Certificate, ...] = ()
+    ak_names: frozenset[bytes] = frozenset()
+    v2_product: str | None = None
+    vmpls: frozenset[int] = frozenset({0})
+
+
+def recognise(data: bytes, certificates: Sequence[bytes] = ()) -> Evidence:
+    """The evidence in a file: a JSON evidence document, or a raw SNP report with certificates beside it.
+
+    Raises:
+        Malformed: neither, or a certificate that is none.
+    """
+    if len(data) == SNP_REPORT_BYTES:
+        return SnpEvidence(
+            report=b64url_encode(data),
+            certificates=tuple(item for entry in certificates for item in _certificates(entry)),
+        )
+    if not data.lstrip().startswith(b"{"):
+        raise Malformed(
+            f"the file ({len(data)} bytes) is neither a JSON evidence document nor"
+            f" a {SNP_REPORT_BYTES}-byte SNP report",
+            advice="docs/cli.md shows the formats that `touchstone verify` reads.",
+        )
+    document = strict_json.loads(data, what="evidence document", max_bytes=MAX_EVIDENCE_BYTES)
+    try:
+        evidence: Evidence = msgspec.convert(document, Evidence)
+    except msgspec.MsgspecError as error:
+        raise Malformed(f"the evidence document is not one: {error}") from error
+    return evidence
+
+
+def verify(evidence: Evidence, inspection: Inspection) -> VerifiedEvidence:
+    """Verify at ``inspection.now``.
+
+    Raises:
+        InputError, EvidenceError, EndorsementError: as ``verifier.model.TeeVerifier.verify``.
+    """
+    expected = Unbound() if inspection.report_data is None else ReportDataBinding(inspection.report_data)
+    if isinstance(evidence, SnpEvidence):
+        snp = SnpVerifier(
+            _snp_settings(inspection), _GivenList(inspection.crl), extra_anchors=inspection.anchors
+        )
+        return snp.verify(evidence, expected, None, inspection.now)
+    tpm = TpmVerifier(TpmSettings(ek_roots=inspection.ek_roots, ak_names=inspection.ak_names))
+    return tpm.verify(evidence, expected, None, inspection.now)
+
+
+def appraise(
+    verified: VerifiedEvidence, policy: str | None, references: Mapping[str, Sequence[Any]], now: datetime
+) -> Appraisal:
+    """Appraise by a policy (the shipped default if None) with reference values of a local file.
+
+    Raises:
+        PolicyError: the policy is refused.
+    """
+    source = (
+        shipped.load(PolicyKind.APPRAISAL, "default")
+        if policy is None
+        else PolicySource(PolicyKind.APPRAISAL, policy)
+    )
+    appraiser = Appraiser(
+        verifiers={},
+        policies=_OnePolicy(RegorusEngine().compile(source)),
+        references=StaticReferenceLookup(_values(references, verified.tee, now)),
+        audience="offline",
+    )
+    return appraiser.appraise_verified(verified, now, policy=_POLICY_NAME, explain=True)
+
+
+def parse_references(data: bytes) -> dict[str, list[Any]]:
+    """``{"name": [value, ...]}`` as JSON.
+
+    Raises:
+        Malformed: another shape.
+    """
+    document = strict_json.loads(data, what="reference values")
+    if not isinstance(document, dict) or not all(isinstance(item, list) for item in document.values()):
+        raise Malformed("reference values are an object of name to list of values")
+    return document
+
+
+def load_certificates(data: bytes, *, what: str) -> tuple[x509.Certificate, ...]:
+    """Certificates in PEM or DER.
+
+    Raises:
+        Malformed: neither.
+    """
+    try:
+        if data.lstrip().startswith(_PEM):
+            return tuple(x509.load_pem_x509_certificates(data))
+        return (x509.load_der_x509_certificate(data),)
+    except ValueError as error:
+        raise Malformed(f"{what} holds no certificate") from error
+
+
+class _OnePolicy:
+    def __init__(self, compiled: CompiledPolicy) -> None:
+        self._compiled = compiled
+
+    def active(self, kind: PolicyKind, name: str) -> CompiledPolicy:
+        del kind, name
+        return self._compiled
+
+
+def _certificates(data: bytes) -> list[SnpCertificate]:
+    return [
+        SnpCertificate(type=_slot(certificate), data=b64url_encode(certificate.public_bytes(Encoding.DER)))
+        for certificate in load_certificates(data, what="--certificate")
+    ]
+
+
+def _slot(certificate: x509.Certificate) -> str:
+    """The certificate table's name for a certificate, by its common name (KDS specification)."""
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    name = str(names[0].value) if names else ""
+    if name.startswith("ARK-"):
+        return "ARK"
+    if name in ("SEV-VCEK", "SEV-VLEK"):
+        return name.removeprefix(_VEK_PREFIX)
+    if name.startswith(_VEK_PREFIX):
+        return "ASK"
+    raise Malformed(f"{name or 'a certificate without a common name'} is no certificate of the SNP chain")
+
+
+def _snp_settings(inspection: Inspection) -> SnpSettings:
+    versions = {3, 4, 5} | ({2} if inspection.v2_product else set())
+    return SnpSettings(
+        versions=frozenset(versions),
+        v2_product=Product(inspection.v2_product) if inspection.v2_product else None,
+        vmpls=inspection.vmpls,
+        csp_ids=None,
+        revocation="if-present",
+    )
+
+
+class _GivenList(FixedCollateral):
+    """The revocation list that was given, whichever ARK is asked for: the verifier checks who signed it."""
+
+    def __init__(self, data: bytes | None) -> None:
+        super().__init__()
+        self._data = data
+
+    def crl(self, product: Product, kind: SigningKey, anchor: str, now: datetime) -> bytes | None:
+        del product, kind, anchor, now
+        return self._data
+
+
+def _values(references: Mapping[str, Sequence[Any]], tee: str, now: datetime) -> list[ReferenceValue]:
+    lineage = Lineage(
+        attestation=hashlib.sha256(b"").hexdigest(),
+        predicate_type="none",
+        signer=_LOCAL,
+        trust_policy="none",
+        rule=_LOCAL,
+        submitted_by=_LOCAL,
+    )
+    return [
+        ReferenceValue(
+            id=f"local-{name}-{place}",
+            name=name,
+            value=value,
+            tee=tee,
+            group="local",
+            not_before=now,
+            lineage=lineage,
+        )
+        for name, values in references.items()
+        for place, value in enumerate(values)
+    ]

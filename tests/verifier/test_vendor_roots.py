@@ -1,0 +1,81 @@
+"""The pinned certificates: recorded, unaltered, the vendors' own, and links of their chains."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from common.errors import InvalidSetting
+from verifier import vendor_roots
+from verifier.snp.certificates import check_authority, verify_issued
+from verifier.snp.chain import Anchors, crl_url
+from verifier.snp.products import Product, SigningKey
+
+_FOLDER = Path(vendor_roots.__file__).parent
+
+
+def _pem(file: str) -> bytes:
+    return (_FOLDER / file).read_bytes()
+
+
+def test_every_certificate_on_disk_is_recorded_with_its_source() -> None:
+    on_disk = {str(path.relative_to(_FOLDER)) for path in _FOLDER.rglob("*.pem")}
+    assert on_disk == {entry.file for entry in vendor_roots.sources()}
+    assert all(entry.package and entry.version and entry.path for entry in vendor_roots.sources())
+
+
+def test_every_certificate_loads_under_its_recorded_name() -> None:
+    for entry in vendor_roots.sources():
+        subject = vendor_roots.load(entry.file).subject
+        assert subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value == entry.subject
+
+
+def test_an_altered_certificate_is_refused() -> None:
+    entry = vendor_roots.sources()[0]
+    swapped = _pem(vendor_roots.sources()[1].file)
+    with pytest.raises(InvalidSetting, match="digest"):
+        vendor_roots.check(swapped, entry)
+    with pytest.raises(InvalidSetting):
+        vendor_roots.check(_pem(entry.file)[:200], entry)
+    with pytest.raises(InvalidSetting, match="digest"):
+        vendor_roots.check(_pem(entry.file), msgspec.structs.replace(entry, sha256="0" * 64))
+
+
+@pytest.mark.parametrize("file", ["amd/ark-rome.pem", "../__init__.py", "SOURCES.toml", ""])
+def test_what_is_not_recorded_is_not_loaded(file: str) -> None:
+    with pytest.raises(InvalidSetting):
+        vendor_roots.load(file)
+
+
+@pytest.mark.parametrize("product", Product)
+@pytest.mark.parametrize("kind", SigningKey)
+def test_amds_intermediates_meet_their_profile_below_the_pinned_root(
+    product: Product, kind: SigningKey
+) -> None:
+    anchors = Anchors()
+    anchor = anchors.amd(product)
+    issuer = anchors.intermediate(anchor, kind)
+    assert issuer is not None
+    name = f"SEV-{product}" if kind is SigningKey.VCEK else f"SEV-VLEK-{product}"
+    check_authority(issuer, name, crl_url=crl_url(kind, product))
+    verify_issued(issuer, anchor.certificate, name)
+    verify_issued(anchor.certificate, anchor.certificate, f"ARK-{product}")
+
+
+def test_they_are_the_certificates_that_public_verifiers_carry(vectors: Path) -> None:
+    published = {
+        hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+        for path in (vectors / "vendor-roots").glob("*.pem")
+        for certificate in x509.load_pem_x509_certificates(path.read_bytes())
+    }
+    assert {entry.sha256 for entry in vendor_roots.sources()} <= published
+
+
+def test_no_file_is_a_copy_of_a_third_party_file(vectors: Path) -> None:
+    ours = {path.read_bytes() for path in _FOLDER.rglob("*.pem")}
+    assert not ours & {path.read_bytes() for path in (vectors / "vendor-roots").iterdir()}

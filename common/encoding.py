@@ -11,7 +11,8 @@ import re
 
 from common.errors import InvalidIdentifier, Malformed
 
-_B64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
+# "-" and "_" to what the standard alphabet has; its "+", "/" and the padding to what it has not.
+_TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/***")
 _HEX = re.compile(r"(?:[0-9a-f]{2})*\Z")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 _RESOURCE_SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}\Z")
@@ -30,10 +31,15 @@ def b64url_decode(text: str, *, what: str = "value") -> bytes:
         Malformed: a character outside the alphabet, padding, or non-zero trailing bits (a second
             spelling of the same bytes).
     """
-    if not _B64URL.match(text) or len(text) % 4 == 1:
-        raise Malformed(f"{what} is not unpadded base64url")
-    data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    if b64url_encode(data) != text:
+    # Strict decoding of the standard alphabet; the translation leaves no second spelling of a character.
+    try:
+        standard = text.encode("ascii").translate(_TO_STANDARD)
+        data = binascii.a2b_base64(standard + b"=" * (-len(standard) % 4), strict_mode=True)
+    except ValueError as error:  # binascii.Error and UnicodeEncodeError are of it
+        raise Malformed(f"{what} is not unpadded base64url") from error
+    # Only the last, incomplete group can have bits that the bytes do not hold.
+    tail = len(standard) % 4
+    if tail and binascii.b2a_base64(data[-(tail - 1) :], newline=False)[:tail] != standard[-tail:]:
         raise Malformed(f"{what} is not canonical base64url")
     return data
 

@@ -22,7 +22,7 @@ from common.errors import Malformed
 from policy.modules import for_regorus, part_for_regorus
 from policy.port import RuleTrace
 from policy.scope import SHIM
-from policy.tree import clause_nodes, engine_message
+from policy.tree import clause_nodes, engine_message, is_engine_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,27 +106,25 @@ class _Tracer:
         """Solutions of the first ``count`` statements; None where they cannot stand alone."""
         statements = [self._slice(clause, item) for item in clause.body[:count]]
         lines = ["true", *statements, f"touchstone_value := {head}"]
-        body = "\n\t".join(lines)
-        text = f"package {self._package}\n\n{_PART} := [touchstone_value |\n\t{body}\n]\n"
+        return self._solutions("touchstone_value", "\n\t".join(lines))
+
+    def _whole(self, name: str) -> Any:
+        found = self._solutions("touchstone_value", f"touchstone_value := {name}")
+        return found[0] if found else _UNDEFINED
+
+    def _solutions(self, term: str, query: str) -> list[Any] | None:
+        """Every solution of a query beside the policy; None where the engine refuses it or fails."""
         engine = self._base.clone()
         try:
-            engine.add_policy("part.rego", text)
+            engine.add_policy(
+                "part.rego", f"package {self._package}\n\n{_PART} := [{term} |\n\t{query}\n]\n"
+            )
             found = json.loads(engine.eval_rule_as_json(f"data.{self._package}.{_PART}"))
         except BaseException as error:
-            if not isinstance(error, Exception) and not type(error).__module__.startswith("pyo3"):
+            if not is_engine_failure(error):
                 raise
             return None
         return found if isinstance(found, list) else None
-
-    def _whole(self, name: str) -> Any:
-        text = f"package {self._package}\n\n{_PART} := [value | value := {name}]\n"
-        engine = self._base.clone()
-        try:
-            engine.add_policy("part.rego", text)
-            found = json.loads(engine.eval_rule_as_json(f"data.{self._package}.{_PART}"))
-        except RuntimeError:
-            return _UNDEFINED
-        return found[0] if found else _UNDEFINED
 
     def _trace(self, name: str, clause: Clause, value: Any) -> RuleTrace:
         text = self._prepared.module.tokens.text(clause.start, clause.end)

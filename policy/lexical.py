@@ -55,13 +55,21 @@ class Tokens:
         source: UTF-8 bytes.
     """
 
-    __slots__ = ("_source", "_starts", "items")
+    __slots__ = ("_lines", "_source", "_starts", "items")
 
     def __init__(self, source: bytes, items: tuple[Token, ...]) -> None:
         """Index the tokens."""
         self._source = source
         self.items = items
         self._starts = [token.start for token in items]
+        self._lines = [0, *(match.end() for match in re.finditer(rb"\n", source))]
+
+    def place(self, start: int) -> tuple[int, int]:
+        """Line and column (both from 1, in characters) of the token that holds byte ``start``."""
+        first, _ = self.span(start, start)
+        line = bisect.bisect_right(self._lines, first)
+        column = len(self._source[self._lines[line - 1] : first].decode("utf-8", "replace")) + 1
+        return line, column
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """The byte range of whole tokens that ``start..end`` touches."""

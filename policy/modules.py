@@ -36,7 +36,7 @@ from policy.scope import SHIM, all_statements, input_references
 from policy.tree import Module, clause_nodes, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from policy.tree import Clause, Node, Statement
 
@@ -76,6 +76,7 @@ class Prepared:
         source: as given.
         module: its syntax tree.
         reference_names: every reference name it mentions.
+        input_names: members of ``input`` it mentions, see ``policy.port.CompiledPolicy``.
         entry_points: those of its kind that it defines.
         uses_shim: it calls ``query_reference_value``.
     """
@@ -83,6 +84,7 @@ class Prepared:
     source: PolicySource
     module: Module
     reference_names: frozenset[str]
+    input_names: Mapping[str, frozenset[str] | None]
     entry_points: tuple[str, ...]
     uses_shim: bool
 
@@ -113,7 +115,7 @@ def prepare(source: PolicySource) -> Prepared:
     names = reference_names(module) if source.kind is PolicyKind.APPRAISAL else frozenset()
     defined = {rule.name for rule in module.rules}
     entries = tuple(entry for entry in ENTRY_POINTS[source.kind] if entry.rsplit(".", 1)[1] in defined)
-    return Prepared(source, module, names, entries, any(_shim_calls(module)))
+    return Prepared(source, module, names, input_names(module), entries, any(_shim_calls(module)))
 
 
 def rejection(found: list[Problem]) -> PolicyRejected:
@@ -159,6 +161,19 @@ def reference_names(module: Module) -> frozenset[str]:
             if len(path) > 1 and path[0] == "reference" and path[1] is not None:
                 names.add(path[1])
     return frozenset(names)
+
+
+def input_names(module: Module) -> dict[str, frozenset[str] | None]:
+    """Members of ``input`` that are mentioned, each with its own, or None where it is used whole."""
+    found: dict[str, frozenset[str] | None] = {}
+    for clause in _clauses(module):
+        for _, path in input_references(clause):
+            if not path or path[0] is None:
+                continue
+            known = found.get(path[0], frozenset())
+            inner = path[1] if len(path) > 1 else None
+            found[path[0]] = None if known is None or inner is None else known | {inner}
+    return found
 
 
 def with_package(prepared: Prepared, package: str) -> str:

@@ -113,6 +113,11 @@ class OpaPolicy:
         """Every reference name that the policy mentions."""
         return self._prepared.reference_names
 
+    @property
+    def input_names(self) -> Mapping[str, frozenset[str] | None]:
+        """Members of the input that the policy mentions."""
+        return self._prepared.input_names
+
     def load(self) -> None:
         """Put both modules on the server, where they are not there already.
 
@@ -133,12 +138,12 @@ class OpaPolicy:
         Raises:
             PolicyEvaluationFailed: OPA reports an error.
             PolicyEngineUnavailable: the server does not answer.
-            Malformed: the input is not JSON.
+            Malformed: the input is not a JSON object.
         """
         try:
-            document = msgspec.json.decode(input_json)
-        except msgspec.DecodeError as error:
-            raise Malformed("the policy input is not JSON") from error
+            document = msgspec.json.decode(input_json, type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise Malformed("the policy input is not a JSON object") from error
         answer = self._connection.query(self.package, RESULT, document)
         if "result" not in answer:
             self.load()
@@ -149,7 +154,7 @@ class OpaPolicy:
         """The clauses that decided, traced in process: both engines answer equally.
 
         Raises:
-            Malformed: the input is not JSON.
+            Malformed: the input is not a JSON object.
         """
         return explain(self._prepared, input_json)
 

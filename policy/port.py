@@ -88,11 +88,19 @@ class CompiledPolicy(Protocol):
     def reference_names(self) -> frozenset[str]:
         """Every reference name that the policy mentions, found in its syntax tree."""
 
+    @property
+    def input_names(self) -> Mapping[str, frozenset[str] | None]:
+        """Members of ``input`` that the policy mentions, each with its members; None: used whole.
+
+        An appraisal policy names every member that it uses (the profile refuses a whole or computed
+        ``input``), so that nothing else needs to be sent to the engine.
+        """
+
     def evaluate(self, input_json: bytes) -> Mapping[str, Any]:
         """Evaluate every entry point of the kind.
 
         Args:
-            input_json: the input document, UTF-8 JSON.
+            input_json: the input document, a JSON object in UTF-8.
 
         Returns:
             Rule path to value; an undefined entry point is absent.
@@ -100,6 +108,7 @@ class CompiledPolicy(Protocol):
         Raises:
             PolicyEvaluationFailed: the engine reported an error, or is out of its limits.
             PolicyEngineUnavailable: the engine does not answer.
+            Malformed: the input is not a JSON object.
         """
 
     def explain(self, input_json: bytes) -> Sequence[RuleTrace]:
@@ -144,4 +153,6 @@ def canonical_key(value: object) -> str:
     """
     if isinstance(value, str):
         return value
-    return msgspec.json.encode(value).decode("utf-8")
+    if value is True or value is False:
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else msgspec.json.encode(value).decode("utf-8")

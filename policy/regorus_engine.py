@@ -33,7 +33,7 @@ from common.errors import Malformed
 from policy.errors import PolicyEvaluationFailed, PolicyRejected
 from policy.explain import explain
 from policy.modules import RESULT, Prepared, for_regorus, prepare
-from policy.tree import engine_message, syntax_error
+from policy.tree import engine_message, is_engine_failure, syntax_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,12 +108,17 @@ class RegorusPolicy:
         """Every reference name that the policy mentions."""
         return self._prepared.reference_names
 
+    @property
+    def input_names(self) -> Mapping[str, frozenset[str] | None]:
+        """Members of the input that the policy mentions."""
+        return self._prepared.input_names
+
     def evaluate(self, input_json: bytes) -> Mapping[str, Any]:
         """Evaluate every entry point; an undefined one is absent.
 
         Raises:
             PolicyEvaluationFailed: a built-in refused its operands, or clauses disagree.
-            Malformed: the input is not JSON.
+            Malformed: the input is not a JSON object.
         """
         try:
             answer = self._run(_text(input_json))
@@ -121,7 +126,7 @@ class RegorusPolicy:
             raise
         except BaseException as error:
             _ENGINES.drop(self._key)
-            if not _is_engine_failure(error):
+            if not is_engine_failure(error):
                 raise
             raise PolicyEvaluationFailed(f"regorus: {engine_message(error)}") from None
         return {entry: values[0] for entry, values in answer.items() if values}
@@ -130,7 +135,7 @@ class RegorusPolicy:
         """The clauses that decided.
 
         Raises:
-            Malformed: the input is not JSON.
+            Malformed: the input is not a JSON object.
         """
         return explain(self._prepared, input_json)
 
@@ -145,9 +150,9 @@ class RegorusPolicy:
             self._run("{}")
         except BaseException as error:
             _ENGINES.drop(self._key)
-            if not _is_engine_failure(error):
+            if not is_engine_failure(error):
                 raise
-            found = syntax_error(error)
+            found = syntax_error(error, self._modules[0])
             if any(words in str(error) for words in _STATIC_ERRORS):
                 raise found from None
             raise PolicyRejected(
@@ -194,12 +199,9 @@ _ENGINES = _Engines()
 
 
 def _text(input_json: bytes) -> str:
+    if input_json[:1] != b"{" and not input_json.lstrip().startswith(b"{"):
+        raise Malformed("the policy input is not a JSON object")
     try:
         return input_json.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Malformed("the policy input is not UTF-8") from error
-
-
-def _is_engine_failure(error: BaseException) -> bool:
-    """The binding raises RuntimeError, and ``pyo3_runtime.PanicException`` where Rust code panics."""
-    return isinstance(error, Exception) or type(error).__module__.startswith("pyo3")

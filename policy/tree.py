@@ -25,6 +25,7 @@ MAX_RULES: Final = 300
 _LOCATION = re.compile(r"-->[^\n]*?:(\d+):(\d+)\n")
 _ERROR = re.compile(r"error: ([^\n]*)")
 _MAX_MESSAGE = 200
+_TAB_COLUMNS: Final = 4  # as the parser counts them
 
 LITERALS: Final = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 _BINARY: Final = frozenset({"BinExpr", "BoolExpr", "ArithExpr", "AssignExpr"})
@@ -164,15 +165,18 @@ def parse(text: str) -> Module:
         engine.add_policy("policy.rego", text)
         tree = json.loads(engine.get_ast_as_json())[0]["ast"]
     except RuntimeError as error:
-        raise syntax_error(error) from None
+        raise syntax_error(error, text) from None
     return _Reader(source, tokens).module(tree)
 
 
-def syntax_error(error: BaseException) -> PolicySyntax:
-    """The parser's error with its place, without its backtrace."""
-    text = str(error)
-    place = _LOCATION.search(text)
+def syntax_error(error: BaseException, text: str) -> PolicySyntax:
+    """The parser's error with its place in ``text``, without its backtrace."""
+    place = _LOCATION.search(str(error))
     line, column = (int(place[1]), int(place[2])) if place else (1, 1)
+    lines = text.split("\n")
+    before = lines[line - 1] if 0 < line <= len(lines) else ""
+    column -= (_TAB_COLUMNS - 1) * before[: column // _TAB_COLUMNS].count("\t")
+    column = max(column, 1)
     return PolicySyntax(
         f"line {line}, column {column}: {engine_message(error)}", details={"line": line, "column": column}
     )
@@ -184,6 +188,11 @@ def engine_message(error: BaseException) -> str:
     cause = _ERROR.search(text)
     message = cause[1] if cause else text.strip().split("\n", 1)[0]
     return "".join(letter for letter in message if letter.isprintable())[:_MAX_MESSAGE]
+
+
+def is_engine_failure(error: BaseException) -> bool:
+    """Whether the binding raised it: ``RuntimeError``, or ``PanicException`` where its Rust code panics."""
+    return isinstance(error, Exception) or type(error).__module__.startswith("pyo3")
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -285,10 +294,7 @@ class _Reader:
             children = (self.node(body["key"]), self.node(body["value"]))
             query = self.query(body["query"])
         elif tag == "Call":
-            function = self.node(body["fcn"])
-            value = self._called(function)
-            # The parser points a call at its parenthesis.
-            span = span | {"line": function.line, "col": function.column}
+            value = self._called(self.node(body["fcn"]))
             children = tuple(self.node(item) for item in body["params"])
         elif tag == "UnaryExpr":
             children = (self.node(body["expr"]),)
@@ -303,11 +309,12 @@ class _Reader:
             children = tuple(self.node(part) for part in parts if part is not None)
         else:
             raise PolicyRejected(f"line {span['line']}: {tag} is not part of this project's Rego profile")
-        start, line, column = span["start"], span["line"], span["col"]
+        start = span["start"]
         if children and children[0].start <= start:
-            # The parser points a binary expression at its operator, and an object at its last member.
-            start, line, column = children[0].start, children[0].line, children[0].column
-            start = self._tokens.start_before(start) if tag == "Object" else start
+            # The parser points an object at its last member.
+            first = children[0].start
+            start = self._tokens.start_before(first) if tag == "Object" else first
+        line, column = self._tokens.place(start)
         return Node(tag, value, children, query, start, span["end"], line, column)
 
     def query(self, raw: dict[str, Any]) -> tuple[Statement, ...]:
@@ -331,9 +338,8 @@ class _Reader:
         else:
             raise PolicyRejected(f"line {span['line']}: {tag} is not part of this project's Rego profile")
         overrides = bool(raw.get("with_mods"))
-        return Statement(
-            tag, names, children, query, overrides, span["start"], span["end"], span["line"], span["col"]
-        )
+        line, column = self._tokens.place(span["start"])
+        return Statement(tag, names, children, query, overrides, span["start"], span["end"], line, column)
 
     def _rule(self, raw: dict[str, Any]) -> Rule:
         tag, body = _single(raw)

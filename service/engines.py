@@ -8,7 +8,7 @@ from common.files import read_private
 
 if TYPE_CHECKING:
     from policy.port import PolicyEngine
-    from service.settings import PolicySettings
+    from service.sections import PolicySettings
 
 
 def policy_engine(settings: PolicySettings) -> PolicyEngine:

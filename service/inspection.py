@@ -3,6 +3,9 @@
 Order: recognise the file; verify it at the given time against the given expectation; where a policy or
 reference values are given, appraise it with exactly those. Nothing is fetched and nothing is stored.
 Evidence that is bound to no expectation can be authentic; it can never affirm who it is.
+
+More lenient than a server in two ways, which the result says: without a revocation list none is
+consulted (check ``snp.crl``, not evaluated), and a VLEK of any cloud provider is accepted.
 """
 
 from __future__ import annotations
@@ -16,35 +19,38 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from common import strict_json
-from common.encoding import b64url_encode
-from common.errors import Malformed
+from common.encoding import b64url_decode, b64url_encode
+from common.errors import Malformed, TouchstoneError
 from policy import shipped
 from policy.port import PolicyKind, PolicySource
 from policy.regorus_engine import RegorusEngine
 from rvps.model import Lineage, ReferenceValue
 from rvps.static import StaticReferenceLookup
 from verifier.appraisal import Appraiser
+from verifier.collateral import CollateralStore
 from verifier.model import ReportDataBinding, Unbound, VerifiedEvidence
 from verifier.snp import SnpSettings, SnpVerifier
-from verifier.snp.collateral import FixedCollateral
 from verifier.snp.products import Product
+from verifier.snp.report import REPORT_BYTES, parse_report
 from verifier.tpm import TpmSettings, TpmVerifier
-from wire.evidence import Evidence, SnpCertificate, SnpEvidence
+from wire.evidence import Evidence, SnpCertificate, SnpEvidence, TpmEvidence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from policy.port import CompiledPolicy
     from verifier.appraisal import Appraisal
-    from verifier.snp.products import SigningKey
+    from verifier.snp.collateral import SnpCollateral
+    from verifier.snp.products import SigningKey, Tcb
 
-SNP_REPORT_BYTES: Final = 1184
 MAX_EVIDENCE_BYTES: Final = 8 << 20
 _PEM: Final = b"-----BEGIN"
 _VEK_PREFIX: Final = "SEV-"
 _LOCAL: Final = "local file, unverified"
 _POLICY_NAME: Final = "given"
+_SHA256_BYTES: Final = 32
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -53,10 +59,14 @@ class Inspection(msgspec.Struct, frozen=True):
     Attributes:
         now: verification time.
         report_data: expected bytes; None for no expectation.
-        crl: revocation list of the ARK, DER.
+        crl: revocation list of the ARK, DER or PEM.
+        collateral: folder of lists and VCEKs (``verifier.collateral``), read and never written.
         anchors: test ARKs that are trusted besides AMD's.
         ek_roots: roots of TPM endorsement keys.
-        ak_names: names of attestation keys that are trusted without an EK certificate.
+        attestation_keys: TPM attestation keys that are trusted without an EK certificate: names
+            (nameAlg and digest), or SHA-256 of a SubjectPublicKeyInfo; a name is longer.
+        pcr_selection: bank to the registers that a quote bound to ``report_data`` must cover, exactly;
+            those that the evidence states otherwise.
         v2_product: product that a version 2 SNP report is taken for.
         vmpls: accepted SNP privilege levels.
     """
@@ -64,36 +74,69 @@ class Inspection(msgspec.Struct, frozen=True):
     now: datetime
     report_data: bytes | None = None
     crl: bytes | None = None
+    collateral: Path | None = None
     anchors: tuple[x509.Certificate, ...] = ()
     ek_roots: tuple[x509.Certificate, ...] = ()
-    ak_names: frozenset[bytes] = frozenset()
+    attestation_keys: frozenset[bytes] = frozenset()
+    pcr_selection: dict[str, tuple[int, ...]] | None = None
     v2_product: str | None = None
     vmpls: frozenset[int] = frozenset({0})
 
 
 def recognise(data: bytes, certificates: Sequence[bytes] = ()) -> Evidence:
-    """The evidence in a file: a JSON evidence document, or a raw SNP report with certificates beside it.
+    """The evidence in a file: a JSON evidence document, or a raw SNP report.
+
+    Args:
+        data: the file.
+        certificates: DER or PEM, for SNP evidence that brings none.
 
     Raises:
-        Malformed: neither, or a certificate that is none.
+        Malformed: neither, a certificate that is none, or certificates where there is no use for them.
     """
-    if len(data) == SNP_REPORT_BYTES:
-        return SnpEvidence(
-            report=b64url_encode(data),
-            certificates=tuple(item for entry in certificates for item in _certificates(entry)),
-        )
-    if not data.lstrip().startswith(b"{"):
+    # Told apart by the first byte: that of a report is its version, and no version is a brace.
+    if data.lstrip().startswith(b"{"):
+        evidence = _document(data)
+    elif len(data) == REPORT_BYTES:
+        evidence = SnpEvidence(report=b64url_encode(data))
+    else:
         raise Malformed(
             f"the file ({len(data)} bytes) is neither a JSON evidence document nor"
-            f" a {SNP_REPORT_BYTES}-byte SNP report",
+            f" a {REPORT_BYTES}-byte SNP report",
             advice="docs/cli.md shows the formats that `touchstone verify` reads.",
         )
+    if not certificates:
+        return evidence
+    if not isinstance(evidence, SnpEvidence) or evidence.certificates or evidence.auxblob is not None:
+        raise Malformed("certificates go with SNP evidence that brings none itself")
+    added = tuple(item for entry in certificates for item in _certificates(entry))
+    return msgspec.structs.replace(evidence, certificates=added)
+
+
+def _document(data: bytes) -> Evidence:
     document = strict_json.loads(data, what="evidence document", max_bytes=MAX_EVIDENCE_BYTES)
     try:
         evidence: Evidence = msgspec.convert(document, Evidence)
     except msgspec.MsgspecError as error:
-        raise Malformed(f"the evidence document is not one: {error}") from error
+        raise Malformed(f"this is no evidence document: {error}") from error
     return evidence
+
+
+def unverified_contents(evidence: Evidence) -> dict[str, Any]:
+    """What an SNP report says of itself, for evidence that was refused: nothing vouches for any of it.
+
+    Returns:
+        Field to value, bytes as hex; empty for other evidence and where the report cannot be parsed.
+    """
+    if not isinstance(evidence, SnpEvidence):
+        return {}
+    try:
+        report = parse_report(b64url_decode(evidence.report, what="report"))
+    except TouchstoneError:
+        return {}
+    fields = msgspec.structs.asdict(report)
+    for name in ("r", "s", "signed"):
+        del fields[name]
+    return {name: value.hex() if isinstance(value, bytes) else value for name, value in fields.items()}
 
 
 def verify(evidence: Evidence, inspection: Inspection) -> VerifiedEvidence:
@@ -105,10 +148,10 @@ def verify(evidence: Evidence, inspection: Inspection) -> VerifiedEvidence:
     expected = Unbound() if inspection.report_data is None else ReportDataBinding(inspection.report_data)
     if isinstance(evidence, SnpEvidence):
         snp = SnpVerifier(
-            _snp_settings(inspection), _GivenList(inspection.crl), extra_anchors=inspection.anchors
+            _snp_settings(inspection), _GivenCollateral(inspection), extra_anchors=inspection.anchors
         )
         return snp.verify(evidence, expected, None, inspection.now)
-    tpm = TpmVerifier(TpmSettings(ek_roots=inspection.ek_roots, ak_names=inspection.ak_names))
+    tpm = TpmVerifier(_tpm_settings(evidence, inspection))
     return tpm.verify(evidence, expected, None, inspection.now)
 
 
@@ -200,16 +243,41 @@ def _snp_settings(inspection: Inspection) -> SnpSettings:
     )
 
 
-class _GivenList(FixedCollateral):
-    """The revocation list that was given, whichever ARK is asked for: the verifier checks who signed it."""
+def _tpm_settings(evidence: TpmEvidence, inspection: Inspection) -> TpmSettings:
+    """The verifier refuses a selection that it cannot use: evidence that states none is left to fail there."""
+    keys = inspection.attestation_keys
+    settings = TpmSettings(
+        ek_roots=inspection.ek_roots,
+        ak_names=frozenset(key for key in keys if len(key) != _SHA256_BYTES),
+        ak_spki_sha256=frozenset(key for key in keys if len(key) == _SHA256_BYTES),
+    )
+    if inspection.report_data is None:
+        return settings  # unbound evidence is held against no selection
+    selection = inspection.pcr_selection or _stated_selection(evidence)
+    return msgspec.structs.replace(settings, pcr_selection=selection)
 
-    def __init__(self, data: bytes | None) -> None:
-        super().__init__()
-        self._data = data
+
+def _stated_selection(evidence: TpmEvidence) -> dict[str, tuple[int, ...]]:
+    try:
+        return {bank: tuple(sorted(map(int, values))) for bank, values in evidence.pcrs.items()}
+    except ValueError as error:
+        raise Malformed("a register of the evidence has no number") from error
+
+
+class _GivenCollateral:
+    """The list that was given, whichever ARK is asked for (the verifier checks who signed it); else the folder."""
+
+    def __init__(self, inspection: Inspection) -> None:
+        self._list = inspection.crl
+        self._store: SnpCollateral = CollateralStore(inspection.collateral)
 
     def crl(self, product: Product, kind: SigningKey, anchor: str, now: datetime) -> bytes | None:
-        del product, kind, anchor, now
-        return self._data
+        if self._list is not None:
+            return self._list
+        return self._store.crl(product, kind, anchor, now)
+
+    def vcek(self, product: Product, hardware_id: bytes, tcb: Tcb, now: datetime) -> bytes | None:
+        return self._store.vcek(product, hardware_id, tcb, now)
 
 
 def _values(references: Mapping[str, Sequence[Any]], tee: str, now: datetime) -> list[ReferenceValue]:

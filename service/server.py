@@ -5,8 +5,10 @@ said at start with its own exit code; it is then closed again. Each worker build
 thread or engine state crosses a fork, while the imported code is shared memory. A stop by SIGTERM lets
 requests finish, writes the queued appraisal records, and ends.
 
-gthread is the default worker: it keeps connections alive and a slow client holds a thread, not a whole
-process (the measurement is in docs/adr/0009-http-server.md).
+gthread is the default worker: it keeps connections alive, and a slow client holds a thread, not a whole
+process. A connection is closed after ``_REQUESTS_A_CONNECTION`` requests: one worker that happened to
+accept most of the connections would otherwise serve most of the load for as long as they live
+(docs/adr/0009-http-server.md has the measurement).
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ _MEMORY_FOLDER = "/dev/shm"  # noqa: S108 (heartbeat files of the workers, no da
 _MAX_HEADER_FIELDS = 64
 _MAX_HEADER_BYTES = 8190
 _MAX_REQUEST_LINE = 4094
+_REQUESTS_A_CONNECTION = 100
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -54,6 +57,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         """Give gunicorn its configuration; nothing is read from its own files or environment."""
         for name, value in gunicorn_options(self._settings).items():
             self.cfg.set(name, value)
+        self.cfg.set("pre_request", _pre_request)
         self.cfg.set("worker_exit", self._worker_exit)
         self.cfg.set("child_exit", _child_exit)
         self.cfg.set("when_ready", self._when_ready)
@@ -139,6 +143,11 @@ def announce(settings: Settings) -> None:
         _LOG.warning("DEVELOPMENT PROFILE: do not put real secrets into this server")
     for switch in profile.insecure_switches(settings):
         _LOG.warning("INSECURE: %s", switch)
+
+
+def _pre_request(_worker: object, request: Any) -> None:
+    if request.req_number >= _REQUESTS_A_CONNECTION:
+        request.force_close()
 
 
 def _child_exit(_server: object, worker: Any) -> None:

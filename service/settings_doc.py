@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _HEAD = """# Configuration
 
-Generated from `service/settings.py` by `python -m service.settings_doc`; do not edit by hand.
+Generated from `service/sections.py` by `python -m service.settings_doc`; do not edit by hand.
 
 `touchstone serve --config FILE` reads one TOML file (else the file that `TOUCHSTONE_CONFIG` names, else
 the defaults). An environment variable `TOUCHSTONE_<SECTION>__<KEY>` overrides the file: for example
@@ -32,6 +32,11 @@ JSON. Unknown sections and keys are refused in both.
 The profile `production`, which is the default, refuses to start with a switch that weakens a verdict.
 The profile `development` starts, logs each such switch as a warning and lists it in `/healthz` under
 `insecure`.
+
+Secrets are never settings: they are files, named here. In `data_dir` the first start makes `keys/` (the
+token-signing key, the root key that secrets are encrypted under, the key that signs audit checkpoints)
+and `admin.token`, all with mode 0600. Back `keys/` up apart from the database; replicas on one PostgreSQL
+server need the same `keys/`.
 """
 
 

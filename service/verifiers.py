@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from service.settings import Settings, SnpSection, TpmSection
+    from service.sections import SnpSection, TpmSection
+    from service.settings import Settings
     from verifier.model import TeeVerifier
 
 _MAX_PEM_BYTES = 1 << 20

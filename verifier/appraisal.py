@@ -162,9 +162,10 @@ class Appraiser:
     ) -> Appraisal:
         """Steps 3 to 5, for evidence that a verifier has verified at ``now``."""
         compiled = self._policies.active(PolicyKind.APPRAISAL, policy or self._default_policy)
-        observed = _observed(verified)
+        claims = _mentioned_claims(compiled, verified)
+        observed = _observed(claims, verified.comparable)
         selection = self._references.select(compiled.reference_names, observed, now)
-        document = _policy_input(verified, selection)
+        document = _policy_input(claims, verified, selection)
         vector, policy_checks = _evaluate(compiled, document, verified)
         relied_on = tuple(value for value in selection.values if _relied_on(value, verified, observed))
         result = Appraisal(
@@ -237,23 +238,38 @@ def _relied_on(value: ReferenceValue, verified: VerifiedEvidence, observed: froz
     return value.tee == verified.tee and (value.scalar or canonical_key(value.value) in observed)
 
 
-def _observed(verified: VerifiedEvidence) -> frozenset[str]:
-    """Canonical text of every scalar that a reference value may equal."""
-    return frozenset(key for member in verified.comparable for key in _scalars(verified.claims.get(member)))
+def _mentioned_claims(compiled: CompiledPolicy, verified: VerifiedEvidence) -> dict[str, Any]:
+    """Of the claims what the policy mentions: it can compare nothing else."""
+    return {
+        name: _members(value, compiled.input_names[name])
+        for name, value in verified.claims.items()
+        if name in compiled.input_names
+    }
 
 
-def _scalars(value: object) -> Iterable[str]:
-    if isinstance(value, dict):
-        for item in value.values():
-            yield from _scalars(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _scalars(item)
-    elif value is not None:
-        yield canonical_key(value)
+def _members(value: Any, names: frozenset[str] | None) -> Any:
+    if names is None or not isinstance(value, dict):
+        return value
+    return {name: value[name] for name in names if name in value}
 
 
-def _policy_input(verified: VerifiedEvidence, selection: Selection) -> bytes:
+def _observed(claims: Mapping[str, Any], comparable: tuple[str, ...]) -> frozenset[str]:
+    """Canonical text of every scalar that a reference value may equal (``policy.port.canonical_key``)."""
+    found: set[str] = set()
+    pending: list[Any] = [claims.get(member) for member in comparable]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            pending.extend(value.values())
+        elif isinstance(value, (list, tuple)):
+            pending.extend(value)
+        elif value is not None:
+            found.add(canonical_key(value))
+    return frozenset(found)
+
+
+def _policy_input(claims: dict[str, Any], verified: VerifiedEvidence, selection: Selection) -> bytes:
+    """The input document: the claims, the reference values, what the verification came to."""
     reference: dict[str, dict[str, ReferenceEntry]] = {}
     for value in selection.values:
         entry = ReferenceEntry(value=value.value, scalar=value.scalar, group=value.group)
@@ -265,7 +281,7 @@ def _policy_input(verified: VerifiedEvidence, selection: Selection) -> bytes:
         "identity": verified.identity,
         "failed": [check.code for check in verified.checks if check.verdict is Verdict.FAIL],
     }
-    return _ENCODER.encode(verified.claims | {"reference": reference, "verification": verification})
+    return _ENCODER.encode(claims | {"reference": reference, "verification": verification})
 
 
 def _evaluate(

@@ -29,6 +29,7 @@ import threading
 from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -37,14 +38,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from common.errors import FetchFailed, FetchForbidden, InputError, InvalidSetting
 from common.files import read_limited, write_public
 from verifier.errors import CertificateInvalid, CrlInvalid, EndorsementMissing
-from verifier.snp.certificates import MAX_CERTIFICATE_BYTES, check_vek, load_certificate
+from verifier.snp.certificates import MAX_CERTIFICATE_BYTES, load_certificate
 from verifier.snp.chain import KDS, Anchor, Anchors, crl_url
 from verifier.snp.products import Product, SigningKey, Tcb
 from verifier.snp.revocation import MAX_CRL_BYTES, RevocationList, verify_list
+from verifier.snp.vek import check_vek
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from common.fetch import Fetcher
 
@@ -89,6 +90,7 @@ class CollateralStore:
         self._lock = threading.Lock()
         self._lists: dict[str, _List] = {}
         self._asked: dict[str, datetime] = {}
+        self._paths: dict[str, str] = {}
         self._leaves: OrderedDict[tuple[bytes, Tcb], bytes] = OrderedDict()
 
     def crl(self, product: Product, kind: SigningKey, anchor: str, now: datetime) -> bytes | None:
@@ -141,14 +143,16 @@ class CollateralStore:
         known = self._lists.get(name)
         if self._folder is None:
             return known
-        path = self._folder / "crl" / name
+        path = self._paths.get(name)
+        if path is None:
+            path = self._paths[name] = str(self._folder / "crl" / name)
         try:
             status = os.stat(path)  # noqa: PTH116 (on the hot path)
         except OSError:
             return None
         stamp = (status.st_mtime_ns, status.st_size)
         if known is None or known.stamp != stamp:
-            data = read_limited(path, what="revocation list", max_bytes=MAX_CRL_BYTES)
+            data = read_limited(Path(path), what="revocation list", max_bytes=MAX_CRL_BYTES)
             known = _List(data, stamp, datetime.fromtimestamp(status.st_mtime, UTC))
             self._lists[name] = known
         return known

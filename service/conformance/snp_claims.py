@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from verifier.snp.certificates import check_vek
 from verifier.snp.products import Product, SigningKey, Tcb, encode_tcb
+from verifier.snp.vek import check_vek
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,11 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from policy import shipped
-from policy.claims import CLAIM_NAMES
 from policy.errors import (
     PolicyEngineUnavailable,
     PolicyEvaluationFailed,
@@ -257,75 +253,6 @@ def test_threads_evaluate_side_by_side(engine: PolicyEngine) -> None:
     for thread in threads:
         thread.join()
     assert answers == [True] * 80
-
-
-SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(-5, 300), st.sampled_from(["aa", "bb", "", "true", "session"])
-)
-TREES = st.recursive(
-    SCALARS,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.dictionaries(st.sampled_from(["measurement", "pcr04", "bound", "failed", "aa", "value"]), inner),
-    ),
-    max_leaves=6,
-)
-ENTRIES = st.dictionaries(
-    st.sampled_from(["aa", "bb", "4"]),
-    st.fixed_dictionaries({"value": SCALARS}, optional={"scalar": st.booleans()}),
-    max_size=3,
-)
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    claims=st.dictionaries(st.sampled_from([*snp()["snp"], "ak_name"]), TREES, max_size=8),
-    tpm=st.dictionaries(st.sampled_from(["pcr04", "pcr07", "pcr11", "ak_name"]), SCALARS, max_size=4),
-    verification=st.dictionaries(st.sampled_from(["bound", "failed", "identity", "init_data"]), TREES),
-    reference=st.dictionaries(
-        st.sampled_from(
-            ["snp_launch_measurement", "snp_bootloader", "tpm_pcr04", "tpm_pcr07", "tpm_pcr11"]
-        ),
-        ENTRIES,
-    ),
-    policy=st.sampled_from(["default", "coco_cpu"]),
-)
-def test_the_engines_agree_on_the_shipped_appraisal_policies(
-    both: tuple[PolicyEngine, PolicyEngine],
-    claims: dict[str, Any],
-    tpm: dict[str, Any],
-    verification: dict[str, Any],
-    reference: dict[str, Any],
-    policy: str,
-) -> None:
-    document = {"snp": claims, "tpm": tpm, "verification": verification, "reference": reference}
-    assert_equal(both, shipped.load(PolicyKind.APPRAISAL, policy), document)
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    vector=st.dictionaries(st.sampled_from(CLAIM_NAMES), st.one_of(st.integers(-130, 130), SCALARS)),
-    bound=SCALARS,
-    references=st.one_of(SCALARS, st.lists(st.text(max_size=3), max_size=2)),
-)
-def test_the_engines_agree_on_the_shipped_release_policy(
-    both: tuple[PolicyEngine, PolicyEngine], vector: dict[str, Any], bound: Any, references: Any
-) -> None:
-    ear = {
-        "submods": {"cpu0": {"ear.trustworthiness-vector": vector}},
-        "touchstone": {"bound": bound, "reference_values": references},
-    }
-    assert_equal(both, shipped.load(PolicyKind.RELEASE, "default"), {"ear": ear, "resource": {}})
-
-
-def assert_equal(both: tuple[PolicyEngine, PolicyEngine], source: PolicySource, document: Any) -> None:
-    outcomes: list[Any] = []
-    for engine in both:
-        try:
-            outcomes.append(evaluate(engine, source, document))
-        except PolicyEvaluationFailed:
-            outcomes.append("failed")
-    assert outcomes[0] == outcomes[1]
 
 
 def test_an_unreachable_opa_is_a_typed_error() -> None:

@@ -76,7 +76,10 @@ def test_a_release_denial_names_each_reason() -> None:
 
 
 def test_an_else_chain_stops_at_the_clause_that_held() -> None:
-    text = "package policy\n\nallow := a == 2\n\na := 1 if {\n\tinput.x\n\tinput.y\n}\nelse := 2 if input.x\nelse := 3\n"
+    text = (
+        "package policy\n\nallow := a == 2\n\na := 1 if {\n\tinput.x\n\tinput.y\n}\n"
+        "else := 2 if input.x\nelse := 3\n"
+    )
     found = traces(PolicySource(PolicyKind.RELEASE, text), b'{"x": 1}')["a"]
     assert [(trace.line, trace.text, trace.value, trace.decided) for trace in found] == [
         (7, "input.y", None, False),

@@ -48,7 +48,7 @@ def test_using_an_engine_from_another_thread_is_what_the_adapter_must_avoid() ->
     def use() -> None:
         try:
             engine.set_input_json("{}")
-        except BaseException as error:  # the point is that it is not an Exception
+        except BaseException as error:  # noqa: BLE001 (the point is that it is not an Exception)
             caught.append(f"{type(error).__name__} {isinstance(error, Exception)}")
 
     thread = threading.Thread(target=use)
@@ -114,7 +114,9 @@ def test_state_does_not_leak_from_one_evaluation_into_the_next() -> None:
     empty = policy.evaluate(b"{}")
     good = json.dumps(
         {
-            "snp": {"measurement": "aa", "policy_debug_allowed": False, "policy_migrate_ma": False, "vmpl": 0},
+            "snp": {
+                "measurement": "aa", "policy_debug_allowed": False, "policy_migrate_ma": False, "vmpl": 0,
+            },
             "verification": {
                 "tee": "snp", "bound": "session", "identity": "x", "failed": [], "init_data": "absent",
             },

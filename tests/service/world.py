@@ -19,6 +19,7 @@ from guest_agent.keys import EphemeralKey
 from provenance.reference_predicate import PREDICATE_TYPE
 from service.composition import Services
 from testkit.authority import TestKey, sign_dsse
+from testkit.opa import OpaServer
 from testkit.snp_firmware import SnpFirmware
 from tests.service.harness import NOW, Answer, ContractClient
 
@@ -63,6 +64,12 @@ class Publisher:
             {"name": "snp_launch_measurement", "value": item.hex(), "tee": "snp", "group": "release-1"}
             for item in measurements
         ]
+        return self.envelope_of(values, now=now, revision=revision)
+
+    def envelope_of(
+        self, values: list[dict[str, Any]], *, now: datetime = NOW, revision: str = "a" * 40
+    ) -> bytes:
+        """An envelope that vouches for values."""
         source = {
             "attestation": hashlib.sha256(b"source" + revision.encode()).hexdigest(),
             "builder": "https://builder.example/v1",
@@ -141,8 +148,9 @@ class World:
     services: Services
     client: ContractClient
     publisher: Publisher
-    firmware: SnpFirmware
+    firmware: SnpFirmware | None
     published: list[dict[str, Any]] = field(default_factory=list)
+    opa: OpaServer | None = None
 
     def guest(self) -> Guest:
         return Guest(self.client, self.firmware)

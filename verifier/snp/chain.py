@@ -31,14 +31,13 @@ from verifier import vendor_roots
 from verifier.errors import CertificateInvalid, EndorsementMissing, RootUntrusted
 from verifier.snp.certificate_table import parse_certificate_table
 from verifier.snp.certificates import (
-    Vek,
     check_authority,
-    check_vek,
     common_name,
     load_certificate,
     verify_issued,
 )
 from verifier.snp.products import Product, SigningKey
+from verifier.snp.vek import Vek, check_vek
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -93,6 +93,8 @@ class SnpVerifier:
         self._anchors = Anchors(extra_anchors)
         self._assessment = Assessment(settings)
         self._chain_of = lru_cache(maxsize=_CACHED_CHAINS)(self._verify_chain)
+        # Hosts may give a table without a leaf, or an empty one.
+        self._table_types = lru_cache(maxsize=_CACHED_CHAINS)(_types_of_table)
         self._list_of = lru_cache(maxsize=_CACHED_LISTS)(self._verify_list)
 
     @property
@@ -181,12 +183,15 @@ class SnpVerifier:
         A masked chip id names no certificate. VLEKs are not public: they come with the evidence.
         """
         product, kind = slot
-        if kind is not SigningKey.VCEK or evidence.auxblob is not None or not any(report.chip_id):
-            return None
-        if any(entry.type == kind for entry in evidence.certificates):
+        if kind is not SigningKey.VCEK or not any(report.chip_id) or self._brings_leaf(evidence, kind):
             return None
         hardware_id = report.chip_id[: HWID_BYTES[product]]
         return self._collateral.vcek(product, hardware_id, tcbs_of(report, product).reported, now)
+
+    def _brings_leaf(self, evidence: SnpEvidence, kind: SigningKey) -> bool:
+        if evidence.auxblob is not None:
+            return kind in self._table_types(evidence.auxblob)
+        return any(entry.type == kind for entry in evidence.certificates)
 
     def _verify_chain(
         self,
@@ -225,6 +230,10 @@ def _parse(evidence: SnpEvidence) -> Report:
     if len(evidence.report) > _MAX_REPORT_TEXT:
         raise Malformed("an SNP report has 1184 bytes, this one has more")
     return parse_report(b64url_decode(evidence.report, what="report"))
+
+
+def _types_of_table(auxblob: str) -> frozenset[str]:
+    return frozenset(certificates_of((), auxblob))
 
 
 def _bound(expected: Expectation) -> str:

@@ -18,8 +18,9 @@ from testkit.snp_firmware import SnpFirmware, amd_name, der_ia5_string, der_inte
 from verifier.errors import CertificateInvalid
 from verifier.snp import der
 from verifier.snp.certificate_table import encode_certificate_table, parse_certificate_table
-from verifier.snp.certificates import check_authority, check_vek, common_name
+from verifier.snp.certificates import check_authority, common_name
 from verifier.snp.products import Product, SigningKey
+from verifier.snp.vek import check_vek
 
 VCEK, VLEK = SigningKey.VCEK, SigningKey.VLEK
 

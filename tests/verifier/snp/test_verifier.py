@@ -140,6 +140,26 @@ def test_a_vcek_comes_from_the_collateral_where_evidence_has_none(milan: SnpFirm
     assert caught.value.code == "endorsement.missing"
 
 
+@pytest.mark.parametrize("types", [(), ("ASK", "ARK")])
+def test_a_table_without_a_leaf_is_completed_from_the_collateral(
+    milan: SnpFirmware, types: tuple[str, ...]
+) -> None:
+    certificates = milan.certificates()
+    anchor = milan.ark.fingerprint(hashes.SHA256()).hex()
+    collateral = FixedCollateral(
+        crls={anchor: milan.crl()}, vceks={milan.hardware_id: certificates["VCEK"]}
+    )
+    table = {kind: certificates[kind] for kind in types}
+    evidence = milan.evidence(REPORT_DATA, certificates=table, auxblob=True)
+    if types:
+        assert not failed(verify(milan, evidence, collateral=collateral))
+        return
+    # Without an ARK in it AMD's own root is meant, which did not sign this firmware's keys.
+    with pytest.raises(TouchstoneError) as caught:
+        verify(milan, evidence, collateral=collateral)
+    assert caught.value.code == "endorsement.chain"
+
+
 def test_no_flipped_bit_of_the_signed_range_survives(milan: SnpFirmware) -> None:
     report = milan.report(REPORT_DATA, version=5)
     verifier = verifier_of(milan)

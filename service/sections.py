@@ -1,0 +1,275 @@
+"""The sections of the settings: every key with its default, bounds and meaning.
+
+Unknown keys are refused, and no error quotes what was given. How they are read is ``service.settings``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_MIB = 1 << 20
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys refused, immutable, inputs never quoted in errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ServerSettings(Section):
+    """The HTTP server."""
+
+    listen: str = Field(
+        default="127.0.0.1:8080", description="Address and port, `host:port` or `[ipv6]:port`."
+    )
+    workers: int = Field(default=2, ge=1, le=256, description="Worker processes; one per core is right.")
+    threads: int = Field(
+        default=4,
+        ge=1,
+        le=64,
+        description=(
+            "Threads per worker. 1 selects gunicorn's sync worker, which closes each connection after"
+            " its answer and is for use behind a buffering proxy only; more select gthread with"
+            " keep-alive."
+        ),
+    )
+    tls_certificate: Path | None = Field(default=None, description="PEM certificate chain; with `tls_key`.")
+    tls_key: Path | None = Field(default=None, description="PEM private key, mode 0600.")
+    behind_tls_proxy: bool = Field(
+        default=False,
+        description="A proxy in front ends TLS: allows plain HTTP beyond loopback in production.",
+    )
+    audience: str = Field(
+        default="touchstone",
+        min_length=1,
+        max_length=255,
+        description="Our identity as relying party: hashed into every binding, `aud` of every token.",
+    )
+    public_url: str | None = Field(default=None, description="URL under which clients reach the server.")
+    timeout_s: int = Field(default=30, ge=1, le=600, description="A worker silent for so long is replaced.")
+    graceful_timeout_s: int = Field(
+        default=20, ge=1, le=600, description="Time to finish requests when stopping."
+    )
+    keep_alive_s: int = Field(
+        default=15, ge=0, le=600, description="How long an idle connection stays open."
+    )
+    metrics: Literal["loopback", "open", "token"] = Field(
+        default="loopback",
+        description="Who may read /metrics: loopback peers, anyone, or holders of scope `metrics:read`.",
+    )
+
+
+class StorageSettings(Section):
+    """Where state is kept."""
+
+    data_dir: Path = Field(
+        default=Path("touchstone-data"), description="Folder of the database and key files."
+    )
+    url: str | None = Field(
+        default=None,
+        description=(
+            "Database URL, `sqlite:///path` or `postgresql+psycopg://host/name` (credentials by"
+            " PGPASSFILE); SQLite in `data_dir` otherwise."
+        ),
+    )
+
+
+class TokenSettings(Section):
+    """Attestation results."""
+
+    issuer: str = Field(
+        default="touchstone", min_length=1, max_length=255, description="`iss` of every token."
+    )
+    lifetime_s: int = Field(
+        default=300,
+        ge=10,
+        le=86_400,
+        description="Lifetime of a token, unless something it rests on expires earlier.",
+    )
+
+
+class OpaSettings(Section):
+    """The OPA server, for `engine = "opa"`."""
+
+    url: str = Field(default="http://127.0.0.1:8181", description="Base URL.")
+    token_file: Path | None = Field(default=None, description="File with the bearer token, mode 0600.")
+    ca_file: Path | None = Field(
+        default=None, description="PEM bundle that replaces the system's authorities."
+    )
+    timeout_s: float = Field(default=2.0, gt=0, le=30, description="Time limit of one call; then: denial.")
+
+
+class PolicySettings(Section):
+    """The policy engine."""
+
+    engine: Literal["regorus", "opa"] = Field(
+        default="regorus", description="In-process, or an OPA server."
+    )
+    appraisal: str = Field(
+        default="default", description="Appraisal policy used when a request names none."
+    )
+    selectable: tuple[str, ...] = Field(
+        default=(),
+        description=(
+            "Further appraisal policies that a request may name. A caller chooses among them freely:"
+            " a secret must not hang on a stricter one than the laxest here."
+        ),
+    )
+    opa: OpaSettings = Field(default_factory=OpaSettings)
+
+
+class TcbFloorSection(Section):
+    """Lowest acceptable SVN of each TCB component of a product; 0 demands nothing."""
+
+    bootloader: int = Field(default=0, ge=0, le=255, description="Boot loader.")
+    tee: int = Field(default=0, ge=0, le=255, description="TEE (PSP operating system).")
+    snp: int = Field(default=0, ge=0, le=255, description="SNP firmware.")
+    microcode: int = Field(default=0, ge=0, le=255, description="CPU microcode.")
+    fmc: int = Field(default=0, ge=0, le=255, description="FMC (Turin).")
+
+
+class SnpSection(Section):
+    """AMD SEV-SNP. Bit masks are those of the SEV-SNP ABI (AMD publication 56860)."""
+
+    enabled: bool = Field(default=True, description="Accept SEV-SNP evidence.")
+    collateral_dir: Path | None = Field(
+        default=None,
+        description="Folder of revocation lists and certificates; `data_dir`/collateral otherwise.",
+    )
+    revocation: Literal["require", "if-present"] = Field(
+        default="require",
+        description="Demand a current revocation list, or use one if there is one (not in production).",
+    )
+    products: tuple[Literal["Milan", "Genoa", "Turin"], ...] = Field(
+        default=("Milan", "Genoa", "Turin"), min_length=1, description="Accepted product lines."
+    )
+    versions: tuple[int, ...] = Field(default=(3, 4, 5), description="Accepted report versions.")
+    v2_product: Literal["Milan", "Genoa", "Turin"] | None = Field(
+        default=None, description="The product that version 2 reports, which name none, are taken for."
+    )
+    vmpls: tuple[int, ...] = Field(default=(0,), description="Accepted privilege levels.")
+    tcb_floors: dict[Literal["Milan", "Genoa", "Turin"], TcbFloorSection] = Field(
+        default={},
+        description="Lowest TCB per product: `[snp.tcb_floors.Milan]` with the components that count.",
+    )
+    permit_provisional_firmware: bool = Field(
+        default=False, description="Accept firmware that the platform can still roll back from."
+    )
+    permit_migration: bool = Field(default=False, description="Accept guests with a migration agent.")
+    permit_masked_chip_id: bool = Field(
+        default=False, description="Accept reports with CHIP_ID zero; no identity is affirmed then."
+    )
+    csp_ids: tuple[str, ...] = Field(
+        default=(), description="Cloud providers whose VLEKs are accepted; `*` alone accepts any."
+    )
+    policy_required: int = Field(default=0, ge=0, description="Guest POLICY bits that must be set.")
+    policy_forbidden: int = Field(default=0, ge=0, description="Guest POLICY bits that must not be set.")
+    minimum_abi: tuple[int, int] = Field(
+        default=(0, 0), description="Lowest (major, minor) that POLICY must demand."
+    )
+    platform_required: int = Field(default=0, ge=0, description="PLATFORM_INFO bits that must be set.")
+    platform_forbidden: int = Field(default=0, ge=0, description="PLATFORM_INFO bits that must not be set.")
+    platform_unknown_permitted: int = Field(
+        default=0, ge=0, description="PLATFORM_INFO bits without a known meaning that may be set."
+    )
+    minimum_guest_svn: int = Field(default=0, ge=0, description="Lowest GUEST_SVN.")
+    minimum_firmware: tuple[int, int, int] = Field(
+        default=(0, 0, 0), description="Lowest current firmware (major, minor, build)."
+    )
+    id_key_digests: tuple[str, ...] = Field(
+        default=(), description="Acceptable ID keys (SHA-384, hex); empty: any, also none."
+    )
+    author_key_digests: tuple[str, ...] = Field(
+        default=(), description="Acceptable author keys (SHA-384, hex)."
+    )
+    family_ids: tuple[str, ...] = Field(default=(), description="Acceptable FAMILY_IDs (hex); empty: any.")
+    image_ids: tuple[str, ...] = Field(default=(), description="Acceptable IMAGE_IDs (hex); empty: any.")
+    mitigations_required: int = Field(
+        default=0, ge=0, description="Bits that both mitigation vectors must have."
+    )
+    extra_anchors: tuple[Path, ...] = Field(
+        default=(),
+        description=(
+            "PEM files of further ARKs, for test firmware. Everything they sign is trusted as if AMD"
+            " had: refused in the production profile."
+        ),
+    )
+
+
+class TpmSection(Section):
+    """TPM 2.0."""
+
+    enabled: bool = Field(default=True, description="Accept TPM 2.0 evidence.")
+    ek_roots: tuple[Path, ...] = Field(
+        default=(), description="PEM files of the roots at which an EK certificate's chain must end."
+    )
+    ak_names: tuple[str, ...] = Field(
+        default=(),
+        description="Names (hex) of attestation keys that are trusted without an EK certificate.",
+    )
+    ak_spki_sha256: tuple[str, ...] = Field(
+        default=(),
+        description="SHA-256 (hex) of the SubjectPublicKeyInfo of keys trusted as attestation keys.",
+    )
+    pcr_selection: dict[str, tuple[int, ...]] = Field(
+        default={"sha256": tuple(range(16))},
+        description="Bank to the registers that a quote must cover, exactly.",
+    )
+    require_event_log: bool = Field(default=False, description="Refuse evidence without an event log.")
+    allow_unquoted_events: bool = Field(
+        default=False, description="Accept a log with events of registers that are not quoted."
+    )
+    unlogged_pcrs: tuple[int, ...] = Field(
+        default=(),
+        description="Quoted registers that software extends outside the log (IMA: 10; systemd: 11 to 13).",
+    )
+    minimum_firmware_version: int | None = Field(
+        default=None, description="Lowest TPM firmware version that is not contraindicated."
+    )
+
+
+class FetchSettings(Section):
+    """Fetching of endorsements and revocation lists."""
+
+    enabled: bool = Field(
+        default=False, description="Fetch what the collateral folder lacks; offline otherwise."
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=("kdsintf.amd.com",), description="Hosts that may be asked. Redirects are never followed."
+    )
+    timeout_s: float = Field(default=10.0, gt=0, le=60, description="Time limit of one fetch.")
+    max_bytes: int = Field(default=_MIB, ge=1024, le=64 * _MIB, description="Size limit of one fetch.")
+
+
+class LimitSettings(Section):
+    """Bounds on what a caller may ask for; checked before a body is read."""
+
+    body_bytes: int = Field(default=_MIB, ge=1024, le=64 * _MIB, description="Body of most requests.")
+    attestation_bytes: int = Field(
+        default=96 * _MIB, ge=1024, le=1024 * _MIB, description="Body of a submission, artefacts included."
+    )
+    resource_bytes: int = Field(default=_MIB, ge=1, le=16 * _MIB, description="One stored secret.")
+    outstanding_challenges: int = Field(default=100_000, ge=1, description="Unspent challenges at a time.")
+    challenge_lifetime_s: int = Field(
+        default=300, ge=10, le=300, description="Life of an unspent challenge."
+    )
+    releases_per_identity: int | None = Field(
+        default=None, ge=1, description="How often one hardware identity may get one secret in a window."
+    )
+    release_window_s: int = Field(
+        default=3600, ge=1, le=31_536_000, description="The window of `releases_per_identity`."
+    )
+
+
+class LogSettings(Section):
+    """Structured logs, one JSON object a line, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level written."
+    )
+    requests: bool = Field(
+        default=False, description="One line per request (method, route, status, duration, request id)."
+    )

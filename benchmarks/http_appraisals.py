@@ -48,9 +48,10 @@ def run(steps: tuple[int, ...] = _STEPS) -> list[str]:
                 single = wrk(f"{url}/v1/appraisals", bodies, clients=1, seconds=3)
                 memory = max(resident_mib(child) for child in children_of(process.pid))
             first = first or load.per_second
+            share = load.per_second / first
             lines.append(
-                f"{step:>9,} reference values: {load.per_second:6.0f}/s ({load.per_second / first:4.0%} of the"
-                f" first), p50 {load.p50_ms:.1f} ms, p99 {load.p99_ms:.1f} ms, {load.failed} not 200;"
+                f"{step:>9,} reference values: {load.per_second:6.0f}/s ({share:4.0%} of the first),"
+                f" p50 {load.p50_ms:.1f} ms, p99 {load.p99_ms:.1f} ms, {load.failed} not 200;"
                 f" 1 client p50 {single.p50_ms:.2f} ms; worker {memory:.0f} MiB; ready in {ready:.1f} s"
             )
         database.close()

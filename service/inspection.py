@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from common import strict_json
 from common.encoding import b64url_decode, b64url_encode
-from common.errors import Malformed, TouchstoneError
+from common.errors import InvalidSetting, Malformed, TouchstoneError
 from policy import shipped
 from policy.port import PolicyKind, PolicySource
 from policy.regorus_engine import RegorusEngine
@@ -93,6 +93,8 @@ def recognise(data: bytes, certificates: Sequence[bytes] = ()) -> Evidence:
     Raises:
         Malformed: neither, a certificate that is none, or certificates where there is no use for them.
     """
+    if not data:
+        raise Malformed("the file is empty")
     # Told apart by the first byte: that of a report is its version, and no version is a brace.
     if data.lstrip().startswith(b"{"):
         evidence = _document(data)
@@ -244,7 +246,6 @@ def _snp_settings(inspection: Inspection) -> SnpSettings:
 
 
 def _tpm_settings(evidence: TpmEvidence, inspection: Inspection) -> TpmSettings:
-    """The verifier refuses a selection that it cannot use: evidence that states none is left to fail there."""
     keys = inspection.attestation_keys
     settings = TpmSettings(
         ek_roots=inspection.ek_roots,
@@ -253,8 +254,12 @@ def _tpm_settings(evidence: TpmEvidence, inspection: Inspection) -> TpmSettings:
     )
     if inspection.report_data is None:
         return settings  # unbound evidence is held against no selection
-    selection = inspection.pcr_selection or _stated_selection(evidence)
-    return msgspec.structs.replace(settings, pcr_selection=selection)
+    if inspection.pcr_selection is not None:
+        return msgspec.structs.replace(settings, pcr_selection=inspection.pcr_selection)
+    try:
+        return msgspec.structs.replace(settings, pcr_selection=_stated_selection(evidence))
+    except InvalidSetting as error:
+        raise Malformed(f"the registers that the evidence states: {error.message}") from error
 
 
 def _stated_selection(evidence: TpmEvidence) -> dict[str, tuple[int, ...]]:
@@ -265,7 +270,7 @@ def _stated_selection(evidence: TpmEvidence) -> dict[str, tuple[int, ...]]:
 
 
 class _GivenCollateral:
-    """The list that was given, whichever ARK is asked for (the verifier checks who signed it); else the folder."""
+    """The list that was given, whichever ARK is asked for: the verifier checks who signed it. Or the folder."""
 
     def __init__(self, inspection: Inspection) -> None:
         self._list = inspection.crl

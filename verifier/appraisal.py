@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
@@ -40,7 +41,7 @@ from verifier.model import (
 from verifier.records import AppraisalRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from policy.port import CompiledPolicy
     from rvps.model import ReferenceLookup, ReferenceValue, Selection
@@ -108,6 +109,9 @@ class Appraiser:
         audience: our identity as relying party.
         lifetime: of a token, unless something it rests on expires earlier.
         default_policy: name used when a request names none.
+        remembered_decisions: how many policy decisions are remembered. A policy is a pure function of its
+            input (the profile has no clock, network or randomness), and guests of one image on one
+            platform give one input.
     """
 
     def __init__(
@@ -122,6 +126,7 @@ class Appraiser:
         recorder: AppraisalRecorder | None = None,
         lifetime: timedelta = timedelta(minutes=5),
         default_policy: str = "default",
+        remembered_decisions: int = 4096,
     ) -> None:
         """Keep the parts."""
         self._verifiers = dict(verifiers)
@@ -133,6 +138,7 @@ class Appraiser:
         self._audience = audience
         self._lifetime = lifetime
         self._default_policy = default_policy
+        self._decide = _remembering(remembered_decisions)
 
     def appraise(self, request: AppraisalRequest, now: datetime) -> Appraisal:
         """Appraise one piece of evidence.
@@ -166,7 +172,7 @@ class Appraiser:
         observed = _observed(claims, verified.comparable)
         selection = self._references.select(compiled.reference_names, observed, now)
         document = _policy_input(claims, verified, selection)
-        vector, policy_checks = _evaluate(compiled, document, verified)
+        vector, policy_checks = self._evaluate(compiled, document, verified)
         relied_on = tuple(value for value in selection.values if _relied_on(value, verified, observed))
         result = Appraisal(
             status=status(vector),
@@ -213,6 +219,29 @@ class Appraiser:
             raise Malformed(f"report_data of {tee} evidence has {size} bytes, not {len(data)}")
         return ReportDataBinding(data)
 
+    def _evaluate(
+        self, compiled: CompiledPolicy, document: bytes, verified: VerifiedEvidence
+    ) -> tuple[dict[str, int], tuple[Check, ...]]:
+        """Step 4: the trust vector with floors applied, and the checks of this stage."""
+        try:
+            claims = self._decide(compiled, document)
+        except (PolicyError, UnavailableError) as error:
+            check = Check("policy.trust_claims", Verdict.FAIL, code=error.code, note=error.message)
+            return dict(_DENIED), (check,)
+        floored = apply_floors(claims, verified.floors)
+        checks = tuple(
+            Check(
+                f"floor.{name}",
+                Verdict.FAIL,
+                expected=claims.get(name, 0),
+                observed=value,
+                note="an engine floor that no policy can improve",
+            )
+            for name, value in floored.items()
+            if value != claims.get(name, 0)
+        )
+        return floored, checks
+
     def _signed(self, result: Appraisal, policy: str, nonce: str | None, now: datetime) -> Appraisal:
         if self._recorder is not None:
             self._recorder.record(_record(result, now))
@@ -221,6 +250,17 @@ class Appraiser:
         expires = min([now + self._lifetime, *_expiries(result)])
         claims = _token_claims(result, policy, nonce, self._audience)
         return msgspec.structs.replace(result, token=self._signer.sign(claims, now=now, expires=expires))
+
+
+def _remembering(size: int) -> Callable[[CompiledPolicy, bytes], dict[str, int]]:
+    """What a compiled policy decides on a document; answers are remembered, errors are not."""
+
+    def decide(compiled: CompiledPolicy, document: bytes) -> dict[str, int]:
+        return parse_trust_claims(compiled.evaluate(document).get("data.policy.trust_claims"))
+
+    # A compiled policy is hashed by identity: one object per digest (``policy.port.PolicyEngine``).
+    remembered: Any = lru_cache(maxsize=size)(decide)
+    return cast("Callable[[CompiledPolicy, bytes], dict[str, int]]", remembered)
 
 
 def _init_data(init_data: InitData | None) -> InitDataClaim | None:
@@ -282,31 +322,6 @@ def _policy_input(claims: dict[str, Any], verified: VerifiedEvidence, selection:
         "failed": [check.code for check in verified.checks if check.verdict is Verdict.FAIL],
     }
     return _ENCODER.encode(claims | {"reference": reference, "verification": verification})
-
-
-def _evaluate(
-    compiled: CompiledPolicy, document: bytes, verified: VerifiedEvidence
-) -> tuple[dict[str, int], tuple[Check, ...]]:
-    """The trust vector with floors applied, and the checks of this stage."""
-    try:
-        result = compiled.evaluate(document)
-        claims = parse_trust_claims(result.get("data.policy.trust_claims"))
-    except (PolicyError, UnavailableError) as error:
-        check = Check("policy.trust_claims", Verdict.FAIL, code=error.code, note=error.message)
-        return dict(_DENIED), (check,)
-    floored = apply_floors(claims, verified.floors)
-    checks = tuple(
-        Check(
-            f"floor.{name}",
-            Verdict.FAIL,
-            expected=claims.get(name, 0),
-            observed=value,
-            note="an engine floor that no policy can improve",
-        )
-        for name, value in floored.items()
-        if value != claims.get(name, 0)
-    )
-    return floored, checks
 
 
 def _expiries(result: Appraisal) -> Iterable[datetime]:

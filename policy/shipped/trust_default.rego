@@ -1,5 +1,5 @@
-# The default Rego of a trust policy, evaluated after the policy's fixed rules (signers, builders,
-# sources, parameters): what it denies on top is a build whose origin is only claimed.
+# An example of a trust policy's Rego, which is evaluated after the policy's fixed rules (signers,
+# builders, sources, parameters) have admitted a statement: it can only deny more.
 #
 # allow must be true and deny empty.
 package trust
@@ -9,8 +9,10 @@ import rego.v1
 default allow := false
 
 allow if {
-	count(input.signers) > 0
-	count(input.statement.subjects) > 0
+	is_array(input.signers)
+	input.signers != []
+	is_array(input.statement.subjects)
+	input.statement.subjects != []
 }
 
 deny contains "the statement names no signer" if {
@@ -22,7 +24,6 @@ deny contains "a subject has no SHA-256, SHA-384 or SHA-512 digest" if {
 	object.filter(subject.digest, ["sha256", "sha384", "sha512"]) == {}
 }
 
-# A build is what the statement says it is; `proven` is what the signer's certificate says too.
 deny contains "the build's source revision is not a full commit digest" if {
 	revision := input.origin.source_revision
 	is_string(revision)

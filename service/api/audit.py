@@ -8,6 +8,7 @@ import msgspec
 
 from kms.audit import AuditVerification  # noqa: TC001 (msgspec resolves it at run time)
 from kms.checkpoints import CheckpointVerification, verify_checkpoints
+from kms.consistency import Discrepancy, compare
 from kms.queries import AuditPage, audit_page
 from service.access import Scope
 from service.api.paging import DEFAULT_PAGE
@@ -32,15 +33,17 @@ class Verification(msgspec.Struct, frozen=True):
     """Answer of ``verify``.
 
     Attributes:
-        holds: log and checkpoints agree.
+        holds: log, checkpoints and tables agree.
         log: the hash chain, from the first record to the head.
         checkpoints: the signed checkpoints in the database, held against the log. Who does not trust
             the database compares the copies kept elsewhere (``touchstone audit verify``).
+        discrepancies: what the tables of secrets and releases say other than the log.
     """
 
     holds: bool
     log: AuditVerification
     checkpoints: CheckpointVerification
+    discrepancies: tuple[Discrepancy, ...]
 
 
 @ROUTES.add("GET", "/v1/audit", scope=Scope.AUDIT_READ, query=AuditQuery, answers={200: AuditPage})
@@ -60,8 +63,10 @@ def list_(services: Services, call: Call) -> Answer:
 
 @ROUTES.add("POST", "/v1/audit/verify", scope=Scope.AUDIT_READ, answers={200: Verification})
 def verify(services: Services, call: Call) -> Answer:
-    """Walk the whole log and hold the checkpoints against it."""
+    """Walk the whole log and hold the checkpoints and the tables against it."""
     del call
     log = services.audit.verify()
     checkpoints = verify_checkpoints(services.database, services.checkpoint_key.public_jwk, None)
-    return Answer(200, Verification(log.holds and checkpoints.holds, log, checkpoints))
+    discrepancies = compare(services.database)
+    holds = log.holds and checkpoints.holds and not discrepancies
+    return Answer(200, Verification(holds, log, checkpoints, discrepancies))

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from service.commands import output
+from service.commands.local import load_settings, settings_options
 from service.commands.output import ExitCode, json_option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from service.settings import Settings
     from storage.database import Database
-
-_config_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="TOML file of the server; $TOUCHSTONE_CONFIG otherwise.",
-)
 
 
 @click.group()
@@ -34,9 +27,9 @@ def command() -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="A copy of the checkpoint file kept elsewhere; the server's own otherwise.",
 )
-@_config_option
+@settings_options
 @json_option
-def verify(checkpoints: Path | None, config: Path | None, as_json: bool) -> None:
+def verify(checkpoints: Path | None, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Walk the whole log: hash chain, signed checkpoints, and the tables that it speaks of.
 
     Exit code 1, with the first break, if anything does not hold. Only a copy of the checkpoints that
@@ -46,8 +39,8 @@ def verify(checkpoints: Path | None, config: Path | None, as_json: bool) -> None
     from kms.checkpoints import CheckpointKey, verify_checkpoints
     from kms.consistency import compare
 
-    settings, database = _open(config)
-    public_jwk = CheckpointKey.open_or_create(settings.keys_dir / "audit-checkpoint.pem").public_jwk
+    settings, database = _open(config, data_dir)
+    public_jwk = CheckpointKey.open_or_create(_checkpoint_key(settings)).public_jwk
     file = checkpoints or settings.checkpoint_file
     log = AuditLog(database).verify()
     signed = verify_checkpoints(database, public_jwk, file)
@@ -71,13 +64,20 @@ def verify(checkpoints: Path | None, config: Path | None, as_json: bool) -> None
 @click.option("--action", help="Only records of this action, e.g. secret.release.")
 @click.option("--target", help="Only records about this, e.g. resource/demo/key/1.")
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
-@_config_option
+@settings_options
 @json_option
-def list_(action: str | None, target: str | None, limit: int, config: Path | None, as_json: bool) -> None:
+def list_(
+    action: str | None,
+    target: str | None,
+    limit: int,
+    config: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
     """List records, newest first."""
     from kms.queries import audit_page
 
-    _, database = _open(config)
+    _, database = _open(config, data_dir)
     with database.read() as connection:
         page = audit_page(connection, before=None, limit=limit, action=action, target=target)
     rows = [
@@ -90,20 +90,30 @@ def list_(action: str | None, target: str | None, limit: int, config: Path | Non
 
 
 @command.command()
-@_config_option
+@settings_options
 @json_option
-def head(config: Path | None, as_json: bool) -> None:
+def head(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Show the log's head: note it down elsewhere, and a cut shows later."""
     from kms.audit import AuditLog
 
-    _, database = _open(config)
+    _, database = _open(config, data_dir)
     found = AuditLog(database).head()
     output.emit(found, as_json=as_json, text=lambda: f"{found.sequence} {found.digest}")
 
 
-def _open(config: Path | None) -> tuple[Settings, Database]:
-    from service import settings
+def _open(config: Path | None, data_dir: Path | None) -> tuple[Settings, Database]:
+    """The database and its settings; nothing is made where no server has been."""
+    from common.errors import InvalidSetting
     from service.composition import open_database
 
-    loaded = settings.load(config)
+    loaded = load_settings(config, data_dir)
+    if not _checkpoint_key(loaded).is_file():
+        raise InvalidSetting(
+            f"no server has run on {loaded.storage.data_dir}: there is no checkpoint key",
+            advice="Name the server's own files with --config or --data-dir.",
+        )
     return loaded, open_database(loaded)
+
+
+def _checkpoint_key(settings: Settings) -> Path:
+    return settings.keys_dir / "audit-checkpoint.pem"

@@ -7,6 +7,7 @@ input, 3 configuration, 4 something needed does not answer.
 from __future__ import annotations
 
 import sys
+import time
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _FIRST_SERVER_ERROR = 500
+_PROGRESS_INTERVAL_S = 0.1
+_LINE_START = "\r\033[K"  # ECMA-48 EL: to the start of the line, and erase to its end
 _REMOTE_USAGE = ("input.", "configuration.")
 
 
@@ -50,6 +53,26 @@ def encode(document: object) -> str:
 def note(message: str) -> None:
     """Say something that is not a result."""
     click.echo(message, err=True)
+
+
+class Progress:
+    """One line on standard error that says how far long work is; silent unless that is a terminal."""
+
+    def __init__(self) -> None:
+        """Nothing is shown yet."""
+        self._shown = click.get_text_stream("stderr").isatty()
+        self._next = 0.0
+
+    def show(self, message: str) -> None:
+        """Replace the line, at most ten times a second."""
+        if self._shown and time.monotonic() >= self._next:
+            self._next = time.monotonic() + _PROGRESS_INTERVAL_S
+            click.echo(f"{_LINE_START}{message}", err=True, nl=False)
+
+    def end(self) -> None:
+        """Clear the line."""
+        if self._shown:
+            click.echo(_LINE_START, err=True, nl=False)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

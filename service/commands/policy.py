@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
@@ -13,7 +13,7 @@ from service.commands.output import ExitCode, json_option
 from service.commands.remote import client_of, server_options
 
 if TYPE_CHECKING:
-    from policy.port import CompiledPolicy, PolicyEngine, PolicyKind
+    from policy.port import CompiledPolicy, PolicyEngine, PolicyKind, RuleTrace
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _KINDS = click.Choice(["appraisal", "release", "trust"])
@@ -37,10 +37,18 @@ def command() -> None:
 @_opa_option
 @json_option
 def check(file: Path, kind: str, opa: str | None, as_json: bool) -> None:
-    """Check a Rego policy as an upload would; every problem with its line."""
+    """Check a policy as an upload would; every problem with its line.
+
+    Of kind trust: Rego where the file is called .rego, otherwise a trust policy in TOML or JSON with the
+    Rego in it.
+    """
     from policy.check import check as run_check
 
-    report = run_check(_text(file), _kind(kind), _engines(opa))
+    text = _trust_rego(file) if kind == "trust" and file.suffix != ".rego" else _text(file)
+    if text is None:
+        output.emit({"ok": True, "problems": []}, as_json=as_json, text=lambda: "accepted: no Rego in it")
+        return
+    report = run_check(text, _kind(kind), _engines(opa))
     lines = [f"{file}:{item.line}:{item.column}: {item.message} [{item.code}]" for item in report.problems]
     names = ", ".join(report.reference_names) or "none"
     lines.append(f"accepted: sha256 {report.digest}, reference names: {names}" if report.ok else "refused")
@@ -94,7 +102,7 @@ def explain(file: Path, input_file: Path, kind: str, as_json: bool) -> None:
     result = dict(compiled.evaluate(document))
     rules = list(compiled.explain(document))
     lines = [f"{path} = {value}" for path, value in result.items()]
-    lines += [f"  line {rule.line}: {rule.rule} = {rule.value}" for rule in rules]
+    lines += [f"  line {rule.line}: {_traced(rule)}" for rule in rules]
     output.emit({"result": result, "rules": rules}, as_json=as_json, text=lambda: "\n".join(lines))
 
 
@@ -152,7 +160,7 @@ def versions(
 ) -> None:
     """List every version of a policy, and when each was activated."""
     answer = client_of(server, token_file, ca_file).call("GET", f"{_route(kind, name)}/versions")
-    output.emit(answer, as_json=as_json, text=lambda: output.encode(answer))
+    output.emit(answer, as_json=as_json, text=lambda: _versions(answer))
 
 
 @command.command()
@@ -189,6 +197,33 @@ def rollback(
     output.emit(
         answer, as_json=as_json, text=lambda: f"{kind} policy {name}: version {answer['version']} is active"
     )
+
+
+def _traced(rule: RuleTrace) -> str:
+    return f"{rule.rule} = {rule.value}" if rule.decided else f"{rule.rule} failed at: {rule.text}"
+
+
+def _versions(answer: dict[str, Any]) -> str:
+    versions = [
+        (str(item["version"]), item["digest"], item["created_at"], item["created_by"])
+        for item in answer["items"]
+    ]
+    activations = [
+        (str(item["version"]), item["action"], item["at"], item["by"]) for item in answer["activations"]
+    ]
+    return "\n\n".join(
+        (
+            output.table(("VERSION", "SHA-256", "CREATED", "BY"), versions),
+            output.table(("ACTIVE", "ACTION", "AT", "BY"), activations),
+        )
+    )
+
+
+def _trust_rego(file: Path) -> str | None:
+    """The Rego of a trust policy's document, which is parsed on the way; None where it has none."""
+    from provenance import trust
+
+    return trust.load_file(file).document.rego
 
 
 def _text(file: Path) -> str:

@@ -108,26 +108,30 @@ def retract(
     body = {"kind": kind, "target": target, "reason": reason}
     body |= {name: value for name, value in (("issuer", issuer), ("since", since)) if value is not None}
     result = client_of(server, token_file, ca_file).call("POST", "/v1/retractions", body=body)
-    output.emit(result, as_json=as_json, text=lambda: output.encode(result))
+    output.emit(result, as_json=as_json, text=lambda: _retraction(result))
 
 
 @command.command()
 @click.argument("kind", type=_KINDS)
 @click.argument("target")
+@click.option("--issuer", help="Of a signer: only certificates of this OIDC issuer.")
+@click.option("--since", help="RFC 3339: only what was logged from then on.")
 @server_options
 @json_option
 def impact(
     kind: str,
     target: str,
+    issuer: str | None,
+    since: str | None,
     server: str,
     token_file: Path | None,
     ca_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what rests on TARGET: values, appraisals, released secrets."""
-    query = {"kind": kind, "target": target}
+    """Show what rests on TARGET, retracted or not: values, appraisals, released secrets."""
+    query = {"kind": kind, "value": target, "issuer": issuer, "since": since}
     result = client_of(server, token_file, ca_file).call("GET", "/v1/impact", query=query)
-    output.emit(result, as_json=as_json, text=lambda: output.encode(result))
+    output.emit(result, as_json=as_json, text=lambda: _impact(result))
 
 
 def _table(items: list[dict[str, Any]]) -> str:
@@ -143,6 +147,36 @@ def _table(items: list[dict[str, Any]]) -> str:
         for item in items
     ]
     return output.table(("ID", "STATE", "NAME", "VALUE", "SOURCE", "REVISION"), rows)
+
+
+def _retraction(result: dict[str, Any]) -> str:
+    head = "retracted" if result["created"] else "had been retracted before; nothing changed"
+    lines = [f"{head}: {result['retraction']}, snapshot {result['snapshot']}"]
+    lines += [f"  attestation      {digest}" for digest in result["attestations"]]
+    lines += [f"  reference value  {value}" for value in result["reference_values"]]
+    return "\n".join(lines)
+
+
+def _impact(result: dict[str, Any]) -> str:
+    affected = result["affected"]
+    live, corroborated = set(affected["live"]), set(affected["corroborated"])
+    lines = [f"attestations: {len(affected['attestations'])}"]
+    lines += [f"  {digest}" for digest in affected["attestations"]]
+    lines.append(f"reference values: {len(affected['reference_values'])}, {len(live)} of them live")
+    lines += [
+        f"  {value}  {'live' if value in live else 'retracted'}"
+        + (", vouched for by another attestation too" if value in corroborated else "")
+        for value in affected["reference_values"]
+    ]
+    lines.append(f"secrets released: {len(result['releases'])}")
+    lines += [
+        f"  {item['at']}  {item['kind']}/{item['id']} version {item['version']}"
+        f" to {item['identity'] or 'unknown hardware'}, token {item['jti']}"
+        for item in result["releases"]
+    ]
+    more = " or more" if result["more_appraisals"] else ""
+    lines.append(f"appraisals: {len(result['appraisals'])}{more}")
+    return "\n".join(lines)
 
 
 def _details(item: dict[str, Any]) -> str:

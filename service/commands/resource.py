@@ -24,31 +24,45 @@ def command() -> None:
 @command.command()
 @click.argument("path", metavar="REPOSITORY/TYPE/TAG")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@click.option("--expected", type=int, help="Latest version that you saw; refused if it is another.")
 @click.option("--release-policy", help="Name of the release policy; `default` otherwise.")
 @server_options
 @json_option
 def put(
     path: str,
     file: Path,
+    expected: int | None,
     release_policy: str | None,
     server: str,
     token_file: Path | None,
     ca_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Store FILE ('-' for standard input) as a new version of the resource. The content is never shown."""
+    """Store FILE ('-': standard input) as a new version of the resource. Its content is never shown."""
     from common.encoding import b64url_encode
+    from common.errors import TooLarge
     from common.files import read_limited
 
     if str(file) == "-":
-        data = sys.stdin.buffer.read(_MAX_RESOURCE_BYTES)
+        data = sys.stdin.buffer.read(_MAX_RESOURCE_BYTES + 1)
+        if len(data) > _MAX_RESOURCE_BYTES:
+            raise TooLarge(f"the resource is larger than {_MAX_RESOURCE_BYTES} bytes")
     else:
         data = read_limited(file, what="resource", max_bytes=_MAX_RESOURCE_BYTES)
-    body = {"data": b64url_encode(data)}
-    if release_policy is not None:
-        body["release_policy"] = release_policy
+    body = {"data": b64url_encode(data), "release_policy": release_policy, "expected": expected}
+    body = {name: value for name, value in body.items() if value is not None}
     answer = client_of(server, token_file, ca_file).call("PUT", _url(path), body=body)
     output.emit(answer, as_json=as_json, text=lambda: f"stored {path} version {answer['version']}")
+
+
+@command.command()
+@click.argument("path", metavar="REPOSITORY/TYPE/TAG")
+@server_options
+@json_option
+def show(path: str, server: str, token_file: Path | None, ca_file: Path | None, as_json: bool) -> None:
+    """Show a resource's versions, without their contents."""
+    item = client_of(server, token_file, ca_file).call("GET", _url(path))
+    output.emit(item, as_json=as_json, text=lambda: _versions(item["versions"]))
 
 
 @command.command(name="list")
@@ -73,6 +87,12 @@ def delete(path: str, server: str, token_file: Path | None, ca_file: Path | None
 
 def _url(path: str) -> str:
     return "/v1/resources/" + "/".join(quote(part, safe="") for part in path.split("/"))
+
+
+def _versions(versions: list[dict[str, Any]]) -> str:
+    columns = ("version", "state", "size", "release_policy", "created_at", "created_by")
+    rows = [[str(version[column]) for column in columns] for version in versions]
+    return output.table([column.upper() for column in columns], rows)
 
 
 def _table(items: list[dict[str, Any]]) -> str:

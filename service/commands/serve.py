@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from service.commands.local import load_settings, settings_options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 @click.command()
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="TOML file (docs/configuration.md); $TOUCHSTONE_CONFIG otherwise.",
-)
+@settings_options
 @click.option("--check", is_flag=True, help="Validate the configuration and end.")
-def command(config: Path | None, check: bool) -> None:
+def command(config: Path | None, data_dir: Path | None, check: bool) -> None:
     """Run the server until SIGTERM or SIGINT.
 
     At the first start keys are generated (0600) and an admin token is written to admin.token in the data
     folder: use it to make tokens with fewer rights, then revoke it.
     """
-    from service import settings
     from service.commands import output
 
-    loaded = settings.load(config)
+    loaded = load_settings(config, data_dir)
     if check:
         output.note(f"the configuration holds ({loaded.profile} profile)")
         return

@@ -7,25 +7,18 @@ administrator. There is no route for it.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from service.commands import output
+from service.commands.local import load_settings, settings_options
 from service.commands.output import json_option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pathlib import Path
 
     from service.access import TokenInfo, TokenStore
-    from service.settings import Settings
-
-_config_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="TOML file of the server; $TOUCHSTONE_CONFIG otherwise.",
-)
 
 
 @click.group()
@@ -39,36 +32,41 @@ def command() -> None:
 @click.option(
     "--days", type=click.IntRange(1, 3650), help="Lifetime; without it the token does not expire."
 )
-@_config_option
+@settings_options
 @json_option
 def create(
-    label: str, roles: tuple[str, ...], days: int | None, config: Path | None, as_json: bool
+    label: str,
+    roles: tuple[str, ...],
+    days: int | None,
+    config: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
 ) -> None:
     """Make a token for LABEL (who or what will hold it). It is shown once."""
     now = datetime.now(UTC)
     expires_at = None if days is None else now + timedelta(days=days)
-    token, info = _store(config).create(
+    token, info = _store(config, data_dir).create(
         label=label, roles=roles, by="command line", now=now, expires_at=expires_at
     )
     output.emit({"token": token, "info": info}, as_json=as_json, text=lambda: token)
 
 
 @command.command(name="list")
-@_config_option
+@settings_options
 @json_option
-def list_(config: Path | None, as_json: bool) -> None:
+def list_(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """List tokens, without their secrets."""
-    tokens = _store(config).list()
+    tokens = _store(config, data_dir).list()
     output.emit({"items": tokens}, as_json=as_json, text=lambda: _render(tokens))
 
 
 @command.command()
 @click.argument("token_id")
-@_config_option
+@settings_options
 @json_option
-def revoke(token_id: str, config: Path | None, as_json: bool) -> None:
+def revoke(token_id: str, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """End the token TOKEN_ID at once."""
-    info = _store(config).revoke(token_id, datetime.now(UTC))
+    info = _store(config, data_dir).revoke(token_id, datetime.now(UTC))
     output.emit(info, as_json=as_json, text=lambda: f"revoked {info.id} ({info.label})")
 
 
@@ -89,30 +87,24 @@ def roles(as_json: bool) -> None:
 
 
 @command.command(name="rotate-signing-key")
-@_config_option
+@settings_options
 @json_option
-def rotate_signing_key(config: Path | None, as_json: bool) -> None:
+def rotate_signing_key(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Make a new token-signing key; the old one verifies on while its tokens may live.
 
     Servers take it up when they are restarted.
     """
     from service.keys import SigningKeys
 
-    kid = SigningKeys(_settings(config).keys_dir).rotate(datetime.now(UTC))
+    kid = SigningKeys(load_settings(config, data_dir).keys_dir).rotate(datetime.now(UTC))
     output.emit({"kid": kid}, as_json=as_json, text=lambda: f"new signing key {kid}: restart the server")
 
 
-def _settings(config: Path | None) -> Settings:
-    from service import settings
-
-    return settings.load(config)
-
-
-def _store(config: Path | None) -> TokenStore:
+def _store(config: Path | None, data_dir: Path | None) -> TokenStore:
     from service.access import TokenStore
     from service.composition import open_database
 
-    return TokenStore(open_database(_settings(config)))
+    return TokenStore(open_database(load_settings(config, data_dir)))
 
 
 def _render(tokens: tuple[TokenInfo, ...]) -> str:

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+
 from policy import shipped
 from policy.errors import (
     PolicyEngineUnavailable,

@@ -29,8 +29,16 @@ def appraisal(rules: str) -> PolicySource:
 def unchecked(rules: str) -> RegorusPolicy:
     """A policy that goes round the profile, to reach the engine's own failures."""
     source = appraisal(rules)
-    entries = ("data.policy.trust_claims",)
-    return RegorusPolicy(Prepared(source, parse(source.text), frozenset(), entries, uses_shim=False))
+    return RegorusPolicy(
+        Prepared(
+            source=source,
+            module=parse(source.text),
+            reference_names=frozenset(),
+            input_names={},
+            entry_points=("data.policy.trust_claims",),
+            uses_shim=False,
+        )
+    )
 
 
 def test_a_panic_of_the_engine_is_a_typed_error_and_leaves_the_engine_usable() -> None:

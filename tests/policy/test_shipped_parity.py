@@ -1,4 +1,4 @@
-"""Every shipped policy on both engines: good documents, each changed at random, must be answered equally."""
+"""Every shipped policy on both engines: good documents, each changed at random, are answered equally."""
 
 from __future__ import annotations
 
@@ -44,9 +44,12 @@ TPM = {f"pcr{index:02d}": f"{index:02x}" * 32 for index in (0, 4, 7, 8, 9, 11)} 
 }
 
 
-def entries(*values: Any, scalar: bool = False) -> dict[str, Any]:
-    member = {"scalar": True} if scalar else {}
-    return {str(value): {"value": value} | member for value in values}
+def entries(*values: Any) -> dict[str, Any]:
+    return {str(value): {"value": value} for value in values}
+
+
+def single(value: object) -> dict[str, Any]:
+    return {str(value): {"value": value, "scalar": True}}
 
 
 SNP_REFERENCES = {
@@ -55,12 +58,12 @@ SNP_REFERENCES = {
     "snp_microcode": entries(219),
     "snp_snp_svn": entries(27),
     "snp_tee_svn": entries(0),
-    "snp_smt_enabled": entries(True, scalar=True),
-    "snp_tsme_enabled": entries(False, scalar=True),
-    "snp_guest_abi_major": entries(0, scalar=True),
-    "snp_guest_abi_minor": entries(31, scalar=True),
-    "snp_single_socket": entries(False, scalar=True),
-    "snp_smt_allowed": entries(True, scalar=True),
+    "snp_smt_enabled": single(value=True),
+    "snp_tsme_enabled": single(value=False),
+    "snp_guest_abi_major": single(value=0),
+    "snp_guest_abi_minor": single(value=31),
+    "snp_single_socket": single(value=False),
+    "snp_smt_allowed": single(value=True),
 }
 TPM_REFERENCES = {
     f"tpm_{name}": entries(value) for name, value in TPM.items() if name.startswith("pcr")

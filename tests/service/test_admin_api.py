@@ -326,6 +326,19 @@ def test_altered_audit_record_is_found(client: ContractClient, services: Service
     assert (verified["holds"], verified["log"]["broken_at"]) == (False, 1)
 
 
+def test_destroyed_key_that_a_backup_brought_back_is_found(
+    client: ContractClient, services: Services
+) -> None:
+    client.put("/v1/keys/disk", {})
+    client.delete("/v1/keys/disk/versions/1")
+    with services.database.write() as connection:
+        connection.execute(text("DELETE FROM secret_state WHERE state = 'destroyed'"))
+    verified = client.post("/v1/audit/verify").json
+    assert verified["holds"] is False
+    assert verified["log"]["holds"] is True
+    assert verified["discrepancies"][0]["target"] == "key/disk"
+
+
 def test_server_without_its_policies_or_schema_is_not_ready(
     client: ContractClient, services: Services
 ) -> None:

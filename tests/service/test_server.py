@@ -9,9 +9,11 @@ import socket
 import stat
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 import urllib3
 from sqlalchemy import func, select
@@ -20,6 +22,7 @@ from common.encoding import b64url_encode
 from common.errors import FetchFailed, TouchstoneError
 from guest_agent.client import GuestClient
 from guest_agent.errors import ServerRefused
+from guest_agent.keys import EphemeralKey
 from kms.audit import AuditLog
 from kms.checkpoints import CheckpointKey, verify_checkpoints
 from kms.tables import audit_record, secret_release
@@ -76,6 +79,23 @@ def test_guest_attests_over_http_and_gets_the_secret_until_retraction(
             guest.get_resource(RESOURCE, session=session)
         assert refused.value.remote_code == "release.stale"
         assert guest.attest().status != "affirming"
+
+
+def test_one_nonce_serves_one_of_many_concurrent_appraisals(
+    server: RunningServer, firmware: SnpFirmware
+) -> None:
+    guest = GuestClient(server.url, FirmwareAttester(firmware))
+    body = msgspec.json.encode(guest.evidence(EphemeralKey("P-256")))
+    gate = threading.Barrier(8)
+
+    def appraise(_: int) -> int:
+        with urllib3.PoolManager(retries=False) as pool:
+            gate.wait()
+            headers = {"Content-Type": "application/json"}
+            return pool.request("POST", f"{server.url}/v1/appraisals", body=body, headers=headers).status
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(appraise, range(8))) == [200, *[409] * 7]
 
 
 def test_graceful_stop_loses_no_record_and_signs_the_end_of_the_log(

@@ -60,7 +60,7 @@ class Progress:
 
     def __init__(self) -> None:
         """Nothing is shown yet."""
-        self._shown = click.get_text_stream("stderr").isatty()
+        self._shown = sys.stderr.isatty()
         self._next = 0.0
 
     def show(self, message: str) -> None:

@@ -99,6 +99,7 @@ def command(
     from common.encoding import hex_decode
     from common.errors import EndorsementError, EvidenceError
     from service import inspection as library
+    from verifier.errors import UnsupportedEvidence
 
     evidence = library.recognise(
         _read(file, library.MAX_EVIDENCE_BYTES, what="evidence"), [_read(path) for path in certificates]
@@ -121,6 +122,8 @@ def command(
     source = None if policy is None else _policy_text(policy)
     try:
         verified = library.verify(evidence, inspection)
+    except UnsupportedEvidence:
+        raise  # no verdict: it is not evidence that this can judge
     except (EvidenceError, EndorsementError) as error:
         _refuse(error, evidence, inspection, explain=explain, as_json=as_json)
         return

@@ -51,20 +51,20 @@ _FORMS: Final = {
 }
 _MAX_SHOWN: Final = 20
 
+# Total on purpose: whatever stands under a name, nothing here raises.
 _SHIM_TEXT: Final = f"""
 {SHIM}(name) := value if {{
-	entries := input.reference[name]
-	touchstone_singles(entries) == count(entries)
+	entries := [entry | entry := input.reference[name][_]]
 	count(entries) == 1
-	value := entries[_].value
+	entries[0].scalar == true
+	value := entries[0].value
 }}
 
 {SHIM}(name) := [entry.value | entry := entries[_]] if {{
-	entries := input.reference[name]
-	touchstone_singles(entries) < count(entries)
+	entries := [entry | entry := input.reference[name][_]]
+	members := [entry | entry := entries[_]; not entry.scalar == true]
+	count(members) > 0
 }}
-
-touchstone_singles(entries) := count([entry | entry := entries[_]; entry.scalar == true])
 """
 
 

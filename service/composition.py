@@ -51,6 +51,7 @@ _FIRST_START = "first start"
 _FOLDER_MODE = 0o700
 _SHIPPED = (PolicyKind.APPRAISAL, PolicyKind.RELEASE)
 SHIPPED_NAME = "default"
+_REMEMBERED = 4096  # policy decisions a worker keeps, about 2 KiB each
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,8 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
             recorder=recorder,
             lifetime=timedelta(seconds=settings.token.lifetime_s),
             default_policy=settings.policy.appraisal,
+            # A server that is gone denies: its decisions are not remembered past it.
+            remembered_decisions=_REMEMBERED if engine.name == "regorus" else 0,
         ),
         audit=audit,
         checkpoint_key=checkpoint_key,

@@ -270,7 +270,7 @@ def _stated_selection(evidence: TpmEvidence) -> dict[str, tuple[int, ...]]:
 
 
 class _GivenCollateral:
-    """The folder, behind the one list that was given: for any ARK, since the verifier checks who signed it."""
+    """The list that was given, whichever ARK is asked for (the verifier checks its signer); or a folder."""
 
     def __init__(self, inspection: Inspection) -> None:
         self._list = inspection.crl

@@ -12,6 +12,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwe as reference_jwe
+from joserfc import jws
 from joserfc.jwk import ECKey
 
 from common.encoding import b64url_encode

@@ -16,8 +16,9 @@ gives each entry point as a list of no or one value, so that undefined is told a
 one evaluation answers all; and, where it is used, CoCo's ``query_reference_value`` over
 ``input.reference``:
 
-* one entry that is registered as a single value gives that value;
-* otherwise the list of values; several single values under one name contradict each other: undefined;
+* values that are members of a set give the list of them;
+* one value that is registered as a single value gives that value; several contradict each other, and are
+  undefined;
 * a name without live values is undefined, so that no condition on it holds, whatever the operator. (CoCo
   gives null there, which every number is greater than: a minimum that nobody set would be met.)
 
@@ -53,17 +54,12 @@ _MAX_SHOWN: Final = 20
 
 # Total on purpose: whatever stands under a name, nothing here raises.
 _SHIM_TEXT: Final = f"""
-{SHIM}(name) := value if {{
-	entries := [entry | entry := input.reference[name][_]]
-	count(entries) == 1
-	entries[0].scalar == true
-	value := entries[0].value
+{SHIM}(name) := values if {{
+	values := [entry.value | entry := input.reference[name][_]; not entry.scalar == true]
+	values != []
 }}
-
-{SHIM}(name) := [entry.value | entry := entries[_]] if {{
-	entries := [entry | entry := input.reference[name][_]]
-	members := [entry | entry := entries[_]; not entry.scalar == true]
-	count(members) > 0
+else := value if {{
+	[value] = [entry.value | entry := input.reference[name][_]]
 }}
 """
 

@@ -21,8 +21,11 @@ deny contains "the statement names no signer" if {
 
 deny contains "a subject has no SHA-256, SHA-384 or SHA-512 digest" if {
 	subject := input.statement.subjects[_]
-	object.filter(subject.digest, ["sha256", "sha384", "sha512"]) == {}
+	strong := [algorithm | algorithm := digest_algorithms[_]; is_string(subject.digest[algorithm])]
+	strong == []
 }
+
+digest_algorithms := ["sha256", "sha384", "sha512"]
 
 deny contains "the build's source revision is not a full commit digest" if {
 	revision := input.origin.source_revision

@@ -41,12 +41,18 @@ def verify(checkpoints: Path | None, config: Path | None, data_dir: Path | None,
 
     settings, database = _open(config, data_dir)
     public_jwk = CheckpointKey.open_or_create(_checkpoint_key(settings)).public_jwk
-    file = checkpoints or settings.checkpoint_file
+    file = checkpoints or _own_file(settings)
     log = AuditLog(database).verify()
     signed = verify_checkpoints(database, public_jwk, file)
     differences = compare(database)
     holds = log.holds and signed.holds and not differences
-    document = {"holds": holds, "log": log, "checkpoints": signed, "discrepancies": differences}
+    document = {
+        "holds": holds,
+        "log": log,
+        "checkpoints": signed,
+        "checkpoint_file": None if file is None else str(file),
+        "discrepancies": differences,
+    }
     text = f"{log.records} records, {signed.checkpoints} checkpoints: the log holds"
     if not holds:
         reasons = [
@@ -99,6 +105,14 @@ def head(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     _, database = _open(config, data_dir)
     found = AuditLog(database).head()
     output.emit(found, as_json=as_json, text=lambda: f"{found.sequence} {found.digest}")
+
+
+def _own_file(settings: Settings) -> Path | None:
+    """The server's checkpoint file; none where no checkpoint was written yet, or another replica did."""
+    if settings.checkpoint_file.is_file():
+        return settings.checkpoint_file
+    output.note(f"no {settings.checkpoint_file}: only checkpoints in the database are compared")
+    return None
 
 
 def _open(config: Path | None, data_dir: Path | None) -> tuple[Settings, Database]:

@@ -129,7 +129,7 @@ def impact(
     as_json: bool,
 ) -> None:
     """Show what rests on TARGET, retracted or not: values, appraisals, released secrets."""
-    query = {"kind": kind, "value": target, "issuer": issuer, "since": since}
+    query = {"kind": kind, "target": target, "issuer": issuer, "since": since}
     result = client_of(server, token_file, ca_file).call("GET", "/v1/impact", query=query)
     output.emit(result, as_json=as_json, text=lambda: _impact(result))
 

@@ -104,7 +104,7 @@ def retract(
     ca_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Retract TARGET and all that rests on it alone; see docs/reference-values.md."""
+    """Retract TARGET and all that rests on it alone; docs/cli.md says what a target of each kind is."""
     body = {"kind": kind, "target": target, "reason": reason}
     body |= {name: value for name, value in (("issuer", issuer), ("since", since)) if value is not None}
     result = client_of(server, token_file, ca_file).call("POST", "/v1/retractions", body=body)

@@ -16,92 +16,47 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime  # noqa: TC003 (msgspec resolves it at run time)
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from sqlalchemy import and_, func, insert, select, update
 
 from common.encoding import identifier
 from common.errors import Malformed, SchemaMismatch, TooLarge
-from policy.errors import PolicyCorrupt, PolicyNotFound, PolicyStale
-from policy.port import PolicyKind, PolicySource
+from policy.errors import PolicyNotFound, PolicyStale
+from policy.port import PolicyKind
 from policy.tables import policy_activation, policy_active, policy_state, policy_version
+from policy.versions import (
+    Activation,
+    PolicySummary,
+    PolicyVersion,
+    active_digest_in,
+    active_in,
+    of_policy,
+    pointer,
+    read_version,
+    version_of,
+)
 from storage.database import from_micros, to_micros
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection, Row, Table
+    from sqlalchemy import Connection
 
     from storage.database import Database
 
+__all__ = [
+    "MAX_TEXT_BYTES",
+    "Activation",
+    "PolicyStore",
+    "PolicySummary",
+    "PolicyVersion",
+    "active_digest_in",
+    "active_in",
+]
+
 MAX_TEXT_BYTES: Final = 1 << 20
 _MAX_CALLER: Final = 2048
-_MAX_VERSION: Final = 2**31 - 1
 _GENERATION_SQL: Final = "SELECT generation FROM policy_state WHERE id = 1"
-
-
-class PolicyVersion(msgspec.Struct, frozen=True):
-    """One version.
-
-    Attributes:
-        kind: what the policy decides.
-        name: its name.
-        version: 1, 2, 3 ... per kind and name.
-        digest: SHA-256 of the text's UTF-8, hex; checked against the text.
-        text: Rego source, exactly as uploaded.
-        created_by: who put it.
-        created_at: when.
-    """
-
-    kind: PolicyKind
-    name: str
-    version: int
-    digest: str
-    text: str
-    created_by: str
-    created_at: datetime
-
-    @property
-    def source(self) -> PolicySource:
-        """What an engine compiles."""
-        return PolicySource(self.kind, self.text)
-
-
-class PolicySummary(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A policy in a listing.
-
-    Attributes:
-        kind: what it decides.
-        name: its name.
-        latest: its highest version.
-        active: the active version; absent if none is.
-        digest: of the active version.
-    """
-
-    kind: PolicyKind
-    name: str
-    latest: int
-    active: int | None = None
-    digest: str | None = None
-
-
-class Activation(msgspec.Struct, frozen=True):
-    """That a version became the active one.
-
-    Attributes:
-        kind: of the policy.
-        name: of the policy.
-        version: what became active.
-        action: by ``activate`` or by ``rollback``.
-        by: who did it.
-        at: when.
-    """
-
-    kind: PolicyKind
-    name: str
-    version: int
-    action: Literal["activate", "rollback"]
-    by: str
-    at: datetime
 
 
 class PolicyStore:
@@ -130,12 +85,12 @@ class PolicyStore:
             _lock(connection)
             latest = connection.execute(
                 select(policy_version)
-                .where(_of(policy_version, kind, name))
+                .where(of_policy(policy_version, kind, name))
                 .order_by(policy_version.c.version.desc())
                 .limit(1)
             ).one_or_none()
             if latest is not None and latest.digest == digest:
-                return _version(latest)
+                return version_of(latest)
             row = {
                 "kind": kind.value,
                 "name": name,
@@ -146,7 +101,7 @@ class PolicyStore:
                 "created_at": to_micros(now),
             }
             connection.execute(insert(policy_version).values(row))
-            return _read_version(connection, kind, name, int(str(row["version"])))
+            return read_version(connection, kind, name, int(str(row["version"])))
 
     def get(self, kind: PolicyKind, name: str, version: int) -> PolicyVersion:
         """One version.
@@ -156,7 +111,7 @@ class PolicyStore:
             PolicyCorrupt: its text was altered.
         """
         with self._database.read() as connection:
-            return _read_version(connection, kind, name, version)
+            return read_version(connection, kind, name, version)
 
     def active(self, kind: PolicyKind, name: str) -> PolicyVersion:
         """The active version.
@@ -210,9 +165,9 @@ class PolicyStore:
         _check_caller(by)
         with self._database.write() as connection:
             generation = _lock(connection)
-            present = _present(connection, kind, name)
+            present = pointer(connection, kind, name)
             _demand_expected(present, expected)
-            chosen = _read_version(connection, kind, name, version)
+            chosen = read_version(connection, kind, name, version)
             if present is None or present.version != version:
                 previous = None if present is None else present.activation
                 row = _activation_row(chosen, "activate", previous, by, now)
@@ -238,7 +193,7 @@ class PolicyStore:
         _check_caller(by)
         with self._database.write() as connection:
             generation = _lock(connection)
-            present = _present(connection, kind, name)
+            present = pointer(connection, kind, name)
             _demand_expected(present, expected)
             earlier = None if present is None else _earlier(connection, present.activation)
             if earlier is None:
@@ -246,7 +201,7 @@ class PolicyStore:
                     f"no {kind} policy {name!a} was active before the present one",
                     advice="Activate the version that is meant: `touchstone policy versions` lists them.",
                 )
-            chosen = _read_version(connection, kind, name, earlier.version)
+            chosen = read_version(connection, kind, name, earlier.version)
             _point(connection, _activation_row(chosen, "rollback", earlier.previous, by, now), generation)
             return chosen
 
@@ -293,20 +248,20 @@ class PolicyStore:
         """
         query = (
             select(policy_version)
-            .where(_of(policy_version, kind, name))
+            .where(of_policy(policy_version, kind, name))
             .order_by(policy_version.c.version.desc())
         )
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         if not rows:
             raise PolicyNotFound(f"there is no {kind} policy {name!a}")
-        return tuple(_version(row) for row in rows)
+        return tuple(version_of(row) for row in rows)
 
     def history(self, kind: PolicyKind, name: str) -> tuple[Activation, ...]:
         """Every activation of a policy, newest first; empty if there was none."""
         query = (
             select(policy_activation)
-            .where(_of(policy_activation, kind, name))
+            .where(of_policy(policy_activation, kind, name))
             .order_by(policy_activation.c.seq.desc())
         )
         with self._database.read() as connection:
@@ -315,46 +270,6 @@ class PolicyStore:
             Activation(PolicyKind(row.kind), row.name, row.version, row.action, row.by, from_micros(row.at))
             for row in rows
         )
-
-
-def active_in(connection: Connection, kind: PolicyKind, name: str) -> PolicyVersion:
-    """The active version, read in the caller's transaction.
-
-    Raises:
-        PolicyNotFound: none is active.
-        PolicyCorrupt: its text was altered.
-    """
-    present = _present(connection, kind, name)
-    if present is None:
-        raise PolicyNotFound(f"no {kind} policy {name!a} is active")
-    return _read_version(connection, kind, name, present.version)
-
-
-def active_digest_in(connection: Connection, kind: PolicyKind, name: str) -> str | None:
-    """Digest of the active version, held so until the caller's write transaction ends; None if none is.
-
-    For whoever acts on an earlier decision and must know that the policy is still the one it rests on.
-    """
-    query = (
-        select(policy_version.c.digest)
-        .join(
-            policy_active,
-            and_(
-                policy_active.c.kind == policy_version.c.kind,
-                policy_active.c.name == policy_version.c.name,
-                policy_active.c.version == policy_version.c.version,
-            ),
-        )
-        .where(_of(policy_active, kind, name))
-        .with_for_update(read=True, of=policy_active)
-    )
-    found: str | None = connection.execute(query).scalar_one_or_none()
-    return found
-
-
-def _of(table: Table, kind: PolicyKind, name: str) -> ColumnElement[bool]:
-    identifier(name, what="policy name")
-    return and_(table.c.kind == kind.value, table.c.name == name)
 
 
 def _digest(text: str) -> str:
@@ -380,11 +295,6 @@ def _lock(connection: Connection) -> int:
     if found is None:
         raise SchemaMismatch("the policy store has no state row")
     return found
-
-
-def _present(connection: Connection, kind: PolicyKind, name: str) -> Any:
-    query = select(policy_active.c.version, policy_active.c.activation)
-    return connection.execute(query.where(_of(policy_active, kind, name))).one_or_none()
 
 
 def _demand_expected(present: Any, expected: int | msgspec.UnsetType | None) -> None:
@@ -438,29 +348,3 @@ def _point(connection: Connection, row: dict[str, Any], generation: int) -> None
     if moved.rowcount == 0:
         connection.execute(insert(policy_active).values(**key, **pointer))
     connection.execute(update(policy_state).where(policy_state.c.id == 1).values(generation=generation + 1))
-
-
-def _read_version(connection: Connection, kind: PolicyKind, name: str, version: int) -> PolicyVersion:
-    query = select(policy_version).where(_of(policy_version, kind, name))
-    row = None
-    if 0 < version <= _MAX_VERSION:
-        row = connection.execute(query.where(policy_version.c.version == version)).one_or_none()
-    if row is None:
-        raise PolicyNotFound(f"there is no version {version} of a {kind} policy {name!a}")
-    return _version(row)
-
-
-def _version(row: Row[Any]) -> PolicyVersion:
-    if hashlib.sha256(row.text.encode("utf-8")).hexdigest() != row.digest:
-        raise PolicyCorrupt(
-            f"version {row.version} of {row.kind} policy {row.name} is not what its digest names"
-        )
-    return PolicyVersion(
-        kind=PolicyKind(row.kind),
-        name=row.name,
-        version=row.version,
-        digest=row.digest,
-        text=row.text,
-        created_by=row.created_by,
-        created_at=from_micros(row.created_at),
-    )

@@ -73,3 +73,17 @@ def database(new_url: Callable[[], str]) -> Iterator[Database]:
     opened = Database(new_url())
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[str], Database]]:
+    """Opens databases as other processes would; they are closed at the end."""
+    opened: list[Database] = []
+
+    def open_one(url: str) -> Database:
+        opened.append(Database(url))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        one.close()

@@ -1,0 +1,204 @@
+"""Rows of the store as the records that queries return."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import select
+
+from common.checks import Check
+from rvps.records import (
+    AttestationState,
+    AttestationSummary,
+    Event,
+    EventKind,
+    OriginRecord,
+    RetractionRecord,
+    SignerRecord,
+    ValueRecord,
+    ValueState,
+)
+from rvps.rows import reference_values, rfc3339, rfc3339_of
+from rvps.tables import (
+    NEVER,
+    attestation_document,
+    attestation_origin,
+    attestation_signer,
+    retraction,
+    retraction_attestation,
+)
+from storage.database import to_micros
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy import Connection, Row
+
+    from rvps.model import ReferenceValue
+
+_CHECKS = msgspec.json.Decoder(tuple[Check, ...])
+
+
+def value_records(
+    connection: Connection, rows: Sequence[Row[Any]], now: datetime
+) -> tuple[ValueRecord, ...]:
+    """Values in rows of ``values_with_lineage``, in their state at ``now``."""
+    values = reference_values(connection, rows)
+    wanted = {row.retraction for row in rows if row.retraction is not None}
+    found = _retractions(connection, wanted)
+    moment = to_micros(now)
+    return tuple(
+        _record(row, value, found.get(row.retraction), moment)
+        for row, value in zip(rows, values, strict=True)
+    )
+
+
+def _record(
+    row: Row[Any], value: ReferenceValue, retracted: RetractionRecord | None, moment: int
+) -> ValueRecord:
+    return ValueRecord(
+        id=value.id,
+        state=_state(row, moment),
+        name=value.name,
+        value=value.value,
+        tee=value.tee,
+        group=value.group,
+        not_before=rfc3339(value.not_before),
+        epoch=row.epoch,
+        lineage=value.lineage,
+        scalar=value.scalar,
+        expires=None if value.expires is None else rfc3339(value.expires),
+        retraction=retracted,
+    )
+
+
+def _state(row: Row[Any], moment: int) -> ValueState:
+    if row.retraction is not None:
+        return ValueState.RETRACTED
+    if row.expires <= moment:
+        return ValueState.EXPIRED
+    return ValueState.LIVE if row.not_before <= moment else ValueState.PENDING
+
+
+def events_of(
+    row: Row[Any], record: ValueRecord, covering: Iterable[RetractionRecord], now: datetime
+) -> tuple[Event, ...]:
+    """All that happened to a value up to ``now``, in order of time; ``covering`` its attestation."""
+    retractions = {item.id: item for item in covering}
+    if record.retraction is not None:
+        retractions.setdefault(record.retraction.id, record.retraction)
+    events = [Event(EventKind.INGESTED, rfc3339_of(row.submitted_at), row.submitted_by, row.epoch)]
+    events += [
+        Event(EventKind.RETRACTED, item.at, item.by, item.epoch, item) for item in retractions.values()
+    ]
+    if row.expires != NEVER and row.expires <= to_micros(now):
+        events.append(Event(EventKind.EXPIRED, rfc3339_of(row.expires)))
+    # Not sorted as text: RFC 3339 with and without a fraction does not sort in order of time.
+    return tuple(sorted(events, key=lambda event: datetime.fromisoformat(event.at)))
+
+
+def _retractions(connection: Connection, ids: Iterable[str]) -> Mapping[str, RetractionRecord]:
+    wanted = sorted(ids)
+    if not wanted:
+        return {}
+    rows = connection.execute(select(retraction).where(retraction.c.id.in_(wanted)))
+    return {row.id: retraction_record(row) for row in rows}
+
+
+def retractions_of(
+    connection: Connection, digests: Iterable[str]
+) -> Mapping[str, tuple[RetractionRecord, ...]]:
+    """Every retraction that covers each of the attestations, in order."""
+    wanted = sorted(digests)
+    if not wanted:
+        return {}
+    rows = connection.execute(
+        select(retraction_attestation.c.attestation, retraction)
+        .join(retraction, retraction.c.id == retraction_attestation.c.retraction)
+        .where(retraction_attestation.c.attestation.in_(wanted))
+        .order_by(retraction.c.epoch)
+    )
+    found: dict[str, tuple[RetractionRecord, ...]] = {}
+    for row in rows:
+        found[row.attestation] = (*found.get(row.attestation, ()), retraction_record(row))
+    return found
+
+
+def retraction_record(row: Row[Any]) -> RetractionRecord:
+    """A row of ``retraction``."""
+    return RetractionRecord(
+        id=row.id,
+        kind=row.kind,
+        target=row.value,
+        reason=row.reason,
+        by=row.by,
+        at=rfc3339_of(row.at),
+        epoch=row.epoch,
+        issuer=row.issuer,
+        since=None if row.since is None else rfc3339_of(row.since),
+    )
+
+
+def summary_of(row: Row[Any]) -> AttestationSummary:
+    """A row of ``attestation``."""
+    return AttestationSummary(
+        attestation=row.digest,
+        state=AttestationState.ACTIVE if row.retraction is None else AttestationState.RETRACTED,
+        predicate_type=row.predicate_type,
+        signer=row.signer,
+        signed_at=rfc3339_of(row.signed_at),
+        submitted_by=row.submitted_by,
+        submitted_at=rfc3339_of(row.submitted_at),
+        epoch=row.epoch,
+        issuer=row.signer_issuer,
+        builder=row.builder,
+        source_uri=row.source_uri,
+        source_revision=row.source_revision,
+        log_index=row.log_index,
+        log_time=None if row.log_time is None else rfc3339_of(row.log_time),
+    )
+
+
+def checks_of(connection: Connection, digest: str) -> tuple[Check, ...]:
+    """The checks of an attestation's admission."""
+    query = select(attestation_document.c.checks).where(attestation_document.c.attestation == digest)
+    return _CHECKS.decode(connection.execute(query).scalar_one())
+
+
+def signers_of(connection: Connection, digest: str) -> tuple[SignerRecord, ...]:
+    """The signers of an attestation, in order."""
+    rows = connection.execute(
+        select(attestation_signer)
+        .where(attestation_signer.c.attestation == digest)
+        .order_by(attestation_signer.c.ordinal)
+    )
+    return tuple(
+        SignerRecord(
+            kind=row.kind,
+            identity=row.identity,
+            root=row.root,
+            issuer=row.issuer,
+            claims=msgspec.json.decode(row.claims, type=dict[str, str]),
+        )
+        for row in rows
+    )
+
+
+def origins_of(connection: Connection, digest: str) -> tuple[OriginRecord, ...]:
+    """What an attestation rests on."""
+    rows = connection.execute(
+        select(attestation_origin)
+        .where(attestation_origin.c.attestation == digest)
+        .order_by(attestation_origin.c.origin)
+    )
+    return tuple(
+        OriginRecord(
+            attestation=row.origin,
+            builder=row.builder,
+            source_uri=row.source_uri,
+            source_revision=row.source_revision,
+        )
+        for row in rows
+    )

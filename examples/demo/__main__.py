@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 import narrator as tell
@@ -24,7 +25,8 @@ def main() -> None:
         " therefore have this secret? The whole loop, once, offline and on loopback."
     )
     now = now_of_the_demonstration()
-    authority, key, firmware = TestAuthority(), TestKey(), SnpFirmware()
+    authority, key = TestAuthority(), TestKey()
+    firmware = SnpFirmware(start=now - timedelta(days=1))
     verify_sigstore_bundle(authority, now)
     build = derive_from_build(authority, now)
     verify_evidence(firmware, now)

@@ -25,6 +25,7 @@ _REAL = (
     ("snp/turin-vcek-v5-anolis", "Turin, VCEK, report version 5, 8-byte chip id"),
     ("snp/milan-vlek-v3-trustee", "Milan, VLEK of a cloud provider"),
 )
+_DATA = bytes(range(64))
 _CENTRE_PIECE = "snp/milan-vcek-v3-dstack"
 
 
@@ -47,12 +48,10 @@ def verify_evidence(firmware: SnpFirmware, now: datetime) -> None:
             "No third-party vectors here: the reports are signed by a test firmware with its own root."
         )
         verifier = SnpVerifier(settings, firmware.collateral(), extra_anchors=[firmware.ark])
-        evidence, other = firmware.evidence(bytes(64)), SnpFirmware(keys=firmware.keys).evidence(bytes(64))
-        _show(verifier.verify(evidence, ReportDataBinding(bytes(64)), None, now), "test firmware")
-        debug = verifier.verify(
-            firmware.evidence(bytes(64), policy=0x30000 | 1 << 19), Unbound(), None, now
-        )
-        _refuse(verifier, evidence, other.certificates, bytes(64), now)
+        evidence = firmware.evidence(_DATA)
+        _show(verifier.verify(evidence, ReportDataBinding(_DATA), None, now), "test firmware")
+        debug = verifier.verify(firmware.evidence(_DATA, policy=0x30000 | 1 << 19), Unbound(), None, now)
+        _refuse(verifier, evidence, _other_chip(firmware), _DATA, now)
     else:
         tell.say(
             "Reports from real machines, each judged at its own time (real VLEKs live for one year). The chain must"
@@ -142,13 +141,20 @@ def _refuse(
         verifier.verify(evidence, other, None, now)
 
 
+def _other_chip(firmware: SnpFirmware) -> tuple[SnpCertificate, ...]:
+    """Another chip's VCEK, under the same root."""
+    other = SnpFirmware(keys=firmware.keys, start=firmware.start).evidence(_DATA).certificates
+    own = firmware.evidence(_DATA).certificates
+    return (*(item for item in other if item.type != "ARK"), *(item for item in own if item.type == "ARK"))
+
+
 def _own_case(firmware: SnpFirmware, measurement: str) -> SnpCase:
-    evidence = firmware.evidence(bytes(64), measurement=bytes.fromhex(measurement))
+    evidence = firmware.evidence(_DATA, measurement=bytes.fromhex(measurement))
     return SnpCase(
         id="local",
         evidence=evidence,
         at=firmware.start,
-        report_data=bytes(64).hex(),
+        report_data=_DATA.hex(),
         measurement=measurement,
     )
 

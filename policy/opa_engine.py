@@ -13,26 +13,23 @@ The server decides what is loaded on it: protect its API with a token and let no
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from common.errors import Malformed
+from policy.compiled import CheckedPolicy, CompiledCache
 from policy.errors import PolicyEngineUnavailable
-from policy.explain import explain
 from policy.modules import RESULT, Prepared, prepare, with_package
 from policy.opa_address import parse_address
 from policy.opa_client_adapter import OpaConnection, normalised
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from policy.port import PolicySource, RuleTrace
+    from policy.port import PolicySource
 
-_COMPILED_KEPT: Final = 256
 DEFAULT_TIMEOUT_S: Final = 2.0
 
 
@@ -61,8 +58,7 @@ class OpaEngine:
         self._connection = OpaConnection(
             parse_address(url), token=token, ca_file=ca_file, timeout_s=timeout_s
         )
-        self._compiled: OrderedDict[tuple[str, str], OpaPolicy] = OrderedDict()
-        self._lock = threading.Lock()
+        self._compiled: CompiledCache[OpaPolicy] = CompiledCache()
 
     @property
     def name(self) -> str:
@@ -77,46 +73,24 @@ class OpaEngine:
             PolicySyntax: not Rego v1, or an unsafe variable.
             PolicyEngineUnavailable: the server does not answer.
         """
-        key = (source.kind.value, source.digest)
-        with self._lock:
-            known = self._compiled.get(key)
-            if known is not None:
-                self._compiled.move_to_end(key)
-                return known
+        return self._compiled.get(source, self._load)
+
+    def _load(self, source: PolicySource) -> OpaPolicy:
         policy = OpaPolicy(prepare(source), self._connection)
         policy.load()
-        with self._lock:
-            self._compiled[key] = policy
-            while len(self._compiled) > _COMPILED_KEPT:
-                self._compiled.popitem(last=False)
         return policy
 
 
-class OpaPolicy:
+class OpaPolicy(CheckedPolicy):
     """Implements ``policy.port.CompiledPolicy``."""
 
     def __init__(self, prepared: Prepared, connection: OpaConnection) -> None:
         """Name the modules; nothing is loaded yet."""
-        self._prepared = prepared
+        super().__init__(prepared)
         self._connection = connection
         kind, digest = prepared.source.kind.value, prepared.source.digest
         self.package = f"touchstone.{kind}_{digest}"
         self.policy_id = f"touchstone-{kind}-{digest}"
-
-    @property
-    def source(self) -> PolicySource:
-        """What was compiled."""
-        return self._prepared.source
-
-    @property
-    def reference_names(self) -> frozenset[str]:
-        """Every reference name that the policy mentions."""
-        return self._prepared.reference_names
-
-    @property
-    def input_names(self) -> Mapping[str, frozenset[str] | None]:
-        """Members of the input that the policy mentions."""
-        return self._prepared.input_names
 
     def load(self) -> None:
         """Put both modules on the server, where they are not there already.
@@ -149,14 +123,6 @@ class OpaPolicy:
             self.load()
             answer = self._connection.query(self.package, RESULT, document)
         return self._entries(answer.get("result"))
-
-    def explain(self, input_json: bytes) -> Sequence[RuleTrace]:
-        """The clauses that decided, traced in process: both engines answer equally.
-
-        Raises:
-            Malformed: the input is not a JSON object.
-        """
-        return explain(self._prepared, input_json)
 
     def _entries(self, result: object) -> dict[str, Any]:
         expected = set(self._prepared.entry_points)

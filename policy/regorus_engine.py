@@ -30,17 +30,16 @@ import msgspec
 import regorus
 
 from common.errors import Malformed
+from policy.compiled import CheckedPolicy, CompiledCache
 from policy.errors import PolicyEvaluationFailed, PolicyRejected
-from policy.explain import explain
 from policy.modules import RESULT, Prepared, for_regorus, prepare
 from policy.tree import engine_message, is_engine_failure, syntax_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from policy.port import PolicySource, RuleTrace
+    from policy.port import PolicySource
 
-_COMPILED_KEPT: Final = 256
 _ENGINES_PER_THREAD: Final = 32
 _DECODER = msgspec.json.Decoder(dict[str, list[Any]])
 _STATIC_ERRORS: Final = (
@@ -56,8 +55,7 @@ class RegorusEngine:
 
     def __init__(self) -> None:
         """Start with an empty cache."""
-        self._compiled: OrderedDict[tuple[str, str], RegorusPolicy] = OrderedDict()
-        self._lock = threading.Lock()
+        self._compiled: CompiledCache[RegorusPolicy] = CompiledCache()
 
     @property
     def name(self) -> str:
@@ -71,47 +69,20 @@ class RegorusEngine:
             PolicyRejected: outside the profile, or it fails on an empty input.
             PolicySyntax: not Rego v1, or an unsafe variable.
         """
-        key = (source.kind.value, source.digest)
-        with self._lock:
-            known = self._compiled.get(key)
-            if known is not None:
-                self._compiled.move_to_end(key)
-                return known
-        policy = RegorusPolicy(prepare(source))
-        policy.try_empty()
-        with self._lock:
-            self._compiled[key] = policy
-            while len(self._compiled) > _COMPILED_KEPT:
-                self._compiled.popitem(last=False)
-        return policy
+        return self._compiled.get(source, _checked)
 
 
-class RegorusPolicy:
+class RegorusPolicy(CheckedPolicy):
     """Implements ``policy.port.CompiledPolicy``."""
 
     def __init__(self, prepared: Prepared) -> None:
         """Keep the checked policy; the engine is made by the thread that evaluates."""
-        self._prepared = prepared
+        super().__init__(prepared)
         package = prepared.module.package
         shim = prepared.shim_module(package)
         self._modules = (for_regorus(prepared), prepared.result_module(package), *([shim] if shim else []))
         self._rule = f"data.{package}.{RESULT}"
         self._key = f"{prepared.source.kind}:{prepared.source.digest}"
-
-    @property
-    def source(self) -> PolicySource:
-        """What was compiled."""
-        return self._prepared.source
-
-    @property
-    def reference_names(self) -> frozenset[str]:
-        """Every reference name that the policy mentions."""
-        return self._prepared.reference_names
-
-    @property
-    def input_names(self) -> Mapping[str, frozenset[str] | None]:
-        """Members of the input that the policy mentions."""
-        return self._prepared.input_names
 
     def evaluate(self, input_json: bytes) -> Mapping[str, Any]:
         """Evaluate every entry point; an undefined one is absent.
@@ -130,14 +101,6 @@ class RegorusPolicy:
                 raise
             raise PolicyEvaluationFailed(f"regorus: {engine_message(error)}") from None
         return {entry: values[0] for entry, values in answer.items() if values}
-
-    def explain(self, input_json: bytes) -> Sequence[RuleTrace]:
-        """The clauses that decided.
-
-        Raises:
-            Malformed: the input is not a JSON object.
-        """
-        return explain(self._prepared, input_json)
 
     def try_empty(self) -> None:
         """Evaluate on ``{}``: brings out unsafe variables, and policies that fail on any input.
@@ -166,6 +129,12 @@ class RegorusPolicy:
         except RuntimeError as error:
             raise Malformed(f"the policy input is not JSON: {engine_message(error)}") from None
         return _DECODER.decode(engine.eval_rule_as_json(self._rule))
+
+
+def _checked(source: PolicySource) -> RegorusPolicy:
+    policy = RegorusPolicy(prepare(source))
+    policy.try_empty()
+    return policy
 
 
 class _Engines(threading.local):

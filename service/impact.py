@@ -9,23 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import select
 
 from kms.queries import ReleaseRow, releases_by_reference_values
 from rvps.retraction import Affected, RetractionTarget, affected
-from verifier.records import AppraisalRecord
-from verifier.tables import appraisal, appraisal_reference
+from verifier.records import AppraisalRecord, newest_appraisals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sqlalchemy import Connection
-
     from storage.database import Database
 
 # Appraisals are many and short-lived: the newest tell who is affected now.
 MAX_APPRAISALS = 500
-_IN_CHUNK = 500
 
 
 class Impact(msgspec.Struct, frozen=True):
@@ -56,7 +49,7 @@ def impact_of(database: Database, target: RetractionTarget) -> Impact:
     with database.read() as connection:
         hit = affected(connection, target)
         releases = releases_by_reference_values(connection, hit.reference_values)
-        appraisals = _newest_appraisals(connection, hit.reference_values)
+        appraisals = newest_appraisals(connection, hit.reference_values, limit=MAX_APPRAISALS + 1)
     return Impact(
         target=target,
         affected=hit,
@@ -64,41 +57,3 @@ def impact_of(database: Database, target: RetractionTarget) -> Impact:
         appraisals=tuple(appraisals[:MAX_APPRAISALS]),
         more_appraisals=len(appraisals) > MAX_APPRAISALS,
     )
-
-
-def _newest_appraisals(connection: Connection, ids: Sequence[str]) -> list[AppraisalRecord]:
-    """The newest appraisals, one more than are listed, so that the caller sees whether there are more."""
-    newest: dict[str, AppraisalRecord] = {}
-    for start in range(0, len(ids), _IN_CHUNK):
-        chunk = list(ids[start : start + _IN_CHUNK])
-        hit = select(appraisal_reference.c.jti).where(appraisal_reference.c.reference_id.in_(chunk))
-        rows = connection.execute(
-            select(appraisal)
-            .where(appraisal.c.jti.in_(hit))
-            .order_by(appraisal.c.at.desc(), appraisal.c.jti)
-            .limit(MAX_APPRAISALS + 1)
-        ).mappings()
-        found = {row["jti"]: AppraisalRecord(**row, references=()) for row in rows}
-        newest = dict(
-            sorted((newest | found).items(), key=lambda item: (-item[1].at, item[0]))[: MAX_APPRAISALS + 1]
-        )
-    relied_on = _references(connection, list(newest), frozenset(ids))
-    return [
-        msgspec.structs.replace(record, references=tuple(relied_on.get(jti, ())))
-        for jti, record in newest.items()
-    ]
-
-
-def _references(connection: Connection, jtis: Sequence[str], ids: frozenset[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for start in range(0, len(jtis), _IN_CHUNK):
-        chunk = list(jtis[start : start + _IN_CHUNK])
-        rows = connection.execute(
-            select(appraisal_reference)
-            .where(appraisal_reference.c.jti.in_(chunk))
-            .order_by(appraisal_reference.c.reference_id)
-        )
-        for row in rows:
-            if row.reference_id in ids:
-                found.setdefault(row.jti, []).append(row.reference_id)
-    return found

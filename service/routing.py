@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("touchstone.http")
 _EMPTY: Mapping[str, str] = {}
-Handler = "Callable[[Services, Call], Answer]"
 Limit = Literal["body_bytes", "attestation_bytes"]
 
 

@@ -5,7 +5,6 @@ A room's ``conftest.py`` imports the fixtures it wants by name.
 
 from __future__ import annotations
 
-import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import pytest
 from storage.database import Database
 from storage.migrate import migrate
 from testkit.postgres import PostgresServer, find_binaries
+from tests.components import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,11 +24,7 @@ BACKENDS = ("sqlite", "postgresql")
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    if find_binaries() is None:
-        reason = "PostgreSQL is not installed (scripts/system-packages)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    require(find_binaries(), "PostgreSQL is not installed (scripts/system-packages)")
     with PostgresServer() as server:
         yield server
 

@@ -150,8 +150,8 @@ class Appraiser:
             PolicyNotFound: the named policy is not active.
         """
         tee = request.evidence.__struct_config__.tag
-        verifier, _ = self._verifier_of(str(tee))
-        expected = self._expectation(request, str(tee), now)
+        verifier, size = self._verifier_of(str(tee))
+        expected = self._expectation(request, str(tee), size, now)
         verified = verifier.verify(request.evidence, expected, _init_data(request.init_data), now)
         return self.appraise_verified(
             verified, now, policy=request.policy, nonce=request.nonce, explain=request.explain
@@ -197,8 +197,7 @@ class Appraiser:
             raise UnsupportedEvidence(f"this verifier is not configured for {tee} evidence")
         return entry
 
-    def _expectation(self, request: AppraisalRequest, tee: str, now: datetime) -> Expectation:
-        _, size = self._verifier_of(tee)
+    def _expectation(self, request: AppraisalRequest, tee: str, size: int, now: datetime) -> Expectation:
         if request.nonce is not None:
             if request.tee_pubkey is None or request.report_data is not None:
                 raise Malformed("a nonce goes with tee_pubkey, and not with report_data")

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 import msgspec
 from sqlalchemy import insert, select
 
-from storage.database import from_micros
 from verifier.tables import appraisal, appraisal_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from sqlalchemy import Connection
 
@@ -128,23 +127,43 @@ class AppraisalRecorder:
             _LOG.exception("%d appraisal records could not be written", len(batch))
 
 
-def appraisals_by_reference(connection: Connection, ids: Iterable[str]) -> list[AppraisalRecord]:
-    """Appraisals that rested on any of these reference values, newest first."""
-    found: dict[str, AppraisalRecord] = {}
-    wanted = sorted(ids)
-    for start in range(0, len(wanted), _IN_CHUNK):
-        chunk = wanted[start : start + _IN_CHUNK]
-        statement = (
-            select(appraisal, appraisal_reference.c.reference_id)
-            .join(appraisal_reference, appraisal_reference.c.jti == appraisal.c.jti)
-            .where(appraisal_reference.c.reference_id.in_(chunk))
+def newest_appraisals(connection: Connection, ids: Sequence[str], *, limit: int) -> list[AppraisalRecord]:
+    """The newest ``limit`` appraisals that rested on any of these reference values, newest first.
+
+    ``references`` of each names those of ``ids`` that it rested on.
+    """
+    newest: dict[str, AppraisalRecord] = {}
+    for start in range(0, len(ids), _IN_CHUNK):
+        chunk = list(ids[start : start + _IN_CHUNK])
+        hit = select(appraisal_reference.c.jti).where(appraisal_reference.c.reference_id.in_(chunk))
+        rows = connection.execute(
+            select(appraisal)
+            .where(appraisal.c.jti.in_(hit))
+            .order_by(appraisal.c.at.desc(), appraisal.c.jti)
+            .limit(limit)
+        ).mappings()
+        found = {row["jti"]: AppraisalRecord(**row, references=()) for row in rows}
+        newest = dict(sorted((newest | found).items(), key=lambda item: (-item[1].at, item[0]))[:limit])
+    relied_on = _references(connection, list(newest), frozenset(ids))
+    return [
+        msgspec.structs.replace(record, references=tuple(relied_on.get(jti, ())))
+        for jti, record in newest.items()
+    ]
+
+
+def _references(connection: Connection, jtis: Sequence[str], ids: frozenset[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for start in range(0, len(jtis), _IN_CHUNK):
+        chunk = list(jtis[start : start + _IN_CHUNK])
+        rows = connection.execute(
+            select(appraisal_reference)
+            .where(appraisal_reference.c.jti.in_(chunk))
+            .order_by(appraisal_reference.c.reference_id)
         )
-        for row in connection.execute(statement).mappings():
-            known = found.get(row["jti"])
-            references = (*(known.references if known else ()), row["reference_id"])
-            columns = {name: row[name] for name in appraisal.c.keys()}  # noqa: SIM118 (a column collection)
-            found[row["jti"]] = AppraisalRecord(**columns, references=references)
-    return sorted(found.values(), key=lambda entry: from_micros(entry.at), reverse=True)
+        for row in rows:
+            if row.reference_id in ids:
+                found.setdefault(row.jti, []).append(row.reference_id)
+    return found
 
 
 def _row(entry: AppraisalRecord) -> dict[str, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 import subprocess
 from datetime import UTC, datetime
@@ -20,7 +19,8 @@ from common.encoding import b64url_decode, b64url_encode
 from common.errors import DependencyMissing, InvalidSetting, Malformed
 from guest_agent.attesters.tpm import TpmAttester
 from guest_agent.errors import EvidenceNotMade, TeeUnavailable
-from testkit.swtpm import SwTpm, missing_program
+from testkit.swtpm import SwTpm
+from tests.components import require_swtpm
 from verifier.errors import (
     AttestationKeyUntrusted,
     EventLogMismatch,
@@ -39,16 +39,6 @@ pytestmark = pytest.mark.xdist_group("swtpm")
 AUDIENCE = "https://verifier.example"
 JWK = {"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "BBBB"}
 SELECTION = {"sha256": tuple(range(16))}
-
-
-def require_swtpm() -> None:
-    missing = missing_program()
-    if missing is None:
-        return
-    reason = f"the program {missing} is not installed"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import pytest
 
 from policy.opa_engine import OpaEngine
 from policy.port import PolicyEngine
 from policy.regorus_engine import RegorusEngine
-from testkit.opa import OpaServer, find_opa
-
-
-@pytest.fixture(scope="session")
-def opa_server() -> Iterator[OpaServer]:
-    if find_opa() is None:
-        reason = "no OPA binary: run `make opa`, or set TOUCHSTONE_OPA"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with OpaServer() as server:
-        yield server
+from testkit.opa import OpaServer
 
 
 @pytest.fixture(params=["regorus", "opa"])

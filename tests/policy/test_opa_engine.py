@@ -27,7 +27,8 @@ from policy.opa_address import parse_address
 from policy.opa_client_adapter import OpaConnection
 from policy.opa_engine import OpaEngine, OpaPolicy
 from policy.port import PolicyEngine, PolicyKind, PolicySource
-from testkit.opa import OpaServer, find_opa, free_port
+from testkit.opa import OpaServer, free_port
+from tests.components import require_opa
 
 RELEASE = PolicySource(PolicyKind.RELEASE, "package policy\n\nallow if input.x == 1\n")
 
@@ -281,8 +282,7 @@ def test_a_server_that_lost_its_policies_gets_them_again(opa_server: OpaServer) 
 
 
 def test_a_restarted_server_is_used_again() -> None:
-    if find_opa() is None:
-        pytest.skip("no OPA binary")
+    require_opa()
     port = free_port()
     with OpaServer(port=port) as server:
         policy = OpaEngine(server.url).compile(RELEASE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +18,11 @@ from guest_agent.keys import EphemeralKey
 from service import composition, settings
 from service.app import create_app
 from service.composition import Services
-from testkit.opa import OpaServer, find_opa
+from testkit.opa import OpaServer
 from testkit.postgres import PostgresServer
 from testkit.snp_firmware import SnpFirmware
-from testkit.swtpm import SwTpm, missing_program
+from testkit.swtpm import SwTpm
+from tests.components import require_opa, require_swtpm
 from tests.databases import postgres
 from tests.service.harness import Clock, ContractClient
 from tests.service.test_loop import (
@@ -36,14 +36,6 @@ from wire.rcar import Challenge
 
 __all__ = ["postgres"]
 pytestmark = pytest.mark.xdist_group("server")
-
-
-def require(found: object, reason: str) -> None:
-    if found:
-        return
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def first_start(sections: dict, clock: Clock) -> Services:
@@ -72,7 +64,7 @@ def on_postgres(
 
 @pytest.fixture
 def on_opa(firmware: SnpFirmware, tmp_path: Path, clock: Clock) -> Iterator[World]:
-    require(find_opa(), "no OPA binary: run `make opa`, or set TOUCHSTONE_OPA")
+    require_opa()
     token_file = tmp_path / "opa.token"
     token_file.write_text("opa-token\n")
     token_file.chmod(0o600)
@@ -147,7 +139,7 @@ def test_opa_server_that_is_gone_denies_and_is_said(on_opa: World) -> None:
 
 @pytest.fixture(scope="module")
 def tpm() -> Iterator[SwTpm]:
-    require(missing_program() is None, "swtpm or tpm2-tools are not installed")
+    require_swtpm()
     with SwTpm() as running:
         running.measured_boot()
         yield running

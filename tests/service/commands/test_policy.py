@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from common.errors import InputError, TouchstoneError
 from service.cli import cli
-from testkit.opa import OpaServer, find_opa
+from testkit.opa import OpaServer
 from tests.service.world import Publisher
 
 APPRAISAL = 'package policy\n\ntrust_claims := {"hardware": 2}\n'
@@ -22,17 +20,6 @@ TRUST = 'package trust\n\ndefault allow := false\n\nallow if input.predicate_typ
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(cli, ["policy", *map(str, arguments)])
-
-
-@pytest.fixture(scope="module")
-def opa() -> Iterator[OpaServer]:
-    if find_opa() is None:
-        reason = "no OPA binary: run `make opa`, or set TOUCHSTONE_OPA"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with OpaServer() as server:
-        yield server
 
 
 def trust_policy(folder: Path, rego: str | None) -> Path:
@@ -44,13 +31,13 @@ def trust_policy(folder: Path, rego: str | None) -> Path:
     return file
 
 
-def test_both_engines_are_asked(opa: OpaServer, tmp_path: Path) -> None:
+def test_both_engines_are_asked(opa_server: OpaServer, tmp_path: Path) -> None:
     file = tmp_path / "policy.rego"
     file.write_text(APPRAISAL)
-    assert run("check", file, "--opa", opa.url).exit_code == 0
+    assert run("check", file, "--opa", opa_server.url).exit_code == 0
     cases = {"cases": [{"name": "a", "input": {}, "expect": {"trust_claims": {"hardware": 2}}}]}
     (tmp_path / "cases.json").write_text(json.dumps(cases))
-    result = run("test", file, "--cases", tmp_path / "cases.json", "--opa", opa.url, "--json")
+    result = run("test", file, "--cases", tmp_path / "cases.json", "--opa", opa_server.url, "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["passed"] == 2
 

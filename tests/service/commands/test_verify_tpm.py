@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from common.encoding import b64url_decode, b64url_encode
 from common.errors import InputError
 from guest_agent.attesters.tpm import TpmAttester
 from service.cli import cli
-from testkit.swtpm import SwTpm, missing_program
+from testkit.swtpm import SwTpm
+from tests.components import require_swtpm
 from verifier.tpm.names import name_of
 from verifier.tpm.public import parse_public
 from wire.evidence import TpmEvidence
@@ -28,12 +28,7 @@ REPORT_DATA = b"\7" * 32
 
 @pytest.fixture(scope="module")
 def quoted() -> TpmEvidence:
-    missing = missing_program()
-    if missing is not None:
-        reason = f"the program {missing} is not installed"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    require_swtpm()
     challenge = Challenge(
         nonce=b64url_encode(bytes(32)),
         audience="offline",

@@ -84,6 +84,16 @@ def load_json(data: bytes) -> dict[str, Any]:
     return document
 
 
+def require_size(data: bytes) -> None:
+    """Bound an envelope that is not JSON.
+
+    Raises:
+        EnvelopeMalformed: empty, or larger than ``MAX_ENVELOPE_BYTES``.
+    """
+    if not 0 < len(data) <= MAX_ENVELOPE_BYTES:
+        raise EnvelopeMalformed(f"the envelope is empty or larger than {MAX_ENVELOPE_BYTES} bytes")
+
+
 def parse(document: Mapping[str, Any]) -> DsseEnvelope:
     """Parse an envelope object.
 

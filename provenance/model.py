@@ -33,7 +33,7 @@ class Statement(msgspec.Struct, frozen=True):
         type: ``https://in-toto.io/Statement/v1`` or ``.../v0.1``.
         subjects: at least one.
         predicate_type: URI.
-        predicate: the predicate as JSON; typed models live in ``provenance.predicates``.
+        predicate: the predicate as JSON; typed models live in ``provenance.predicates.slsa``.
     """
 
     type: str

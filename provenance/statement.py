@@ -4,7 +4,7 @@ Signature verification says nothing about duplicate JSON members, empty subject 
 not hex or digests of broken algorithms; each would let one signed payload be read in two ways, or
 bind nothing. Order: JSON (size, depth, duplicates) -> shape -> type -> subjects.
 
-Not done here: the meaning of a predicate (``provenance.predicates``) and trust (``provenance.trust``).
+Not done here: the meaning of a predicate (``provenance.predicates.slsa``) and trust (``provenance.trust``).
 
 Sources: in-toto attestation framework, spec/v1/statement.md, spec/v1/digest_set.md,
 spec/v1/resource_descriptor.md; v0.1: spec/v0.1.0/statement.md.

@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from common.encoding import b64url_encode
 from common.errors import InvalidSetting, Malformed
 from common.files import read_limited, read_private, write_public
-from provenance import reference_statement, trust
+from provenance import trust
 from provenance.model import AdmittedStatement, Artifact, DerivationRequest, DerivedValue
 from provenance.pipeline import Pipeline
+from provenance.predicates import reference_statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,8 +17,8 @@ from common.encoding import b64url_encode
 from guest_agent.attesters import Attester
 from guest_agent.attesters.tpm import TpmAttester
 from guest_agent.client import GuestClient
-from provenance import reference_statement
 from provenance.model import DerivedValue
+from provenance.predicates import reference_statement
 from testkit.authority import TestKey, sign_dsse
 from testkit.snp_firmware import SnpFirmware
 from testkit.swtpm import SwTpm

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from provenance import reference_predicate
 from provenance.derivation.validity import expiry_of, group_of
 from provenance.errors import ExpiryInvalid, LaunchShapeInvalid, NotDerivable
 from provenance.instants import earliest
 from provenance.model import AdmittedStatement, Artifact, DerivationRequest, DerivedValue
+from provenance.predicates import reference as reference_predicate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from common import strict_json
 from common.encoding import b64_encode
-from provenance.bundle_format import V01, V02, V03
 from provenance.dsse import DsseEnvelope, DsseSignature
+from provenance.sigstore.bundle_format import V01, V02, V03
 from provenance.statement import PAYLOAD_TYPE
 from testkit.authority.certificates import CertificateAuthority, spki
 from testkit.authority.log import TransparencyLog
@@ -126,8 +126,8 @@ class TestAuthority:
             identity: subject alternative name: a URI or an e-mail address.
             now: when the certificate is issued.
             issuer: OIDC issuer.
-            claims: certificate claims by name (``provenance.fulcio``); those of a GitHub job with this
-                identity, if None and the issuer is GitHub's.
+            claims: certificate claims by name (``provenance.sigstore.fulcio``); those of a GitHub job
+                with this identity, if None and the issuer is GitHub's.
             options: how.
             log: another log than the authority's.
         """

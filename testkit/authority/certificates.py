@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from provenance.fulcio import OID_OF_CLAIM
+from provenance.sigstore.fulcio import OID_OF_CLAIM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

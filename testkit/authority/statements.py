@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from common import strict_json
-from provenance.predicates import SLSA_V1, WORKFLOW_BUILD_TYPES
+from provenance.predicates.slsa import SLSA_V1, WORKFLOW_BUILD_TYPES
 from provenance.statement import STATEMENT_V1
 
 if TYPE_CHECKING:

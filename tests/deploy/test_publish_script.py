@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from provenance import trust
 from provenance.model import DerivationRequest
 from provenance.pipeline import Pipeline
-from provenance.reference_predicate import PREDICATE_TYPE
+from provenance.predicates.reference import PREDICATE_TYPE
 from testkit.authority import TestKey, sign_dsse, slsa_v1_statement
 from tests.provenance.derivation import material
 

@@ -9,11 +9,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from provenance import reference_statement
 from provenance.errors import NotDerivable, PredicateUnexpected, SubjectMismatch
 from provenance.model import Artifact, DerivationRequest, DerivedValue
 from provenance.pipeline import Pipeline
-from provenance.reference_predicate import PREDICATE_TYPE
+from provenance.predicates import reference_statement
+from provenance.predicates.reference import PREDICATE_TYPE
 from testkit.authority import TestAuthority
 from tests.provenance.builds import IDENTITY, NOW, policy, sign, statement
 

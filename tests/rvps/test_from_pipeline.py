@@ -10,9 +10,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from provenance import reference_statement, trust
+from provenance import trust
 from provenance.model import DerivationRequest
 from provenance.pipeline import Pipeline
+from provenance.predicates import reference_statement
 from rvps import queries
 from rvps.errors import AlreadyRetracted
 from rvps.ingest import ingest

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from common.binding import binding_digest
 from common.encoding import b64url_decode, b64url_encode
 from guest_agent.keys import EphemeralKey
-from provenance.reference_predicate import PREDICATE_TYPE
+from provenance.predicates.reference import PREDICATE_TYPE
 from service.composition import Services
 from testkit.authority import TestKey, sign_dsse
 from testkit.opa import OpaServer

@@ -1,7 +1,7 @@
 """Our own measurement predicate, ``urn:touchstone:reference-values:v1``, strictly parsed.
 
 No upstream predicate says "these measurements are good", so this one does. docs/formats.md specifies it;
-``provenance.reference_statement`` makes statements with it.
+``provenance.predicates.reference_statement`` makes statements with it.
 
 Invariants: no unknown member, no member with a default that decides, one spelling of each value.
 

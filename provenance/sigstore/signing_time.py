@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from provenance import sigstore_backend
 from provenance.errors import LogEntryInvalid, StatementIncomplete
+from provenance.sigstore import backend
+from provenance.sigstore.trust_root import find_logs
 from provenance.steps import step
-from provenance.trust_root import find_logs
 
 if TYPE_CHECKING:
     from common.checks import Checks
-    from provenance.bundle_format import Bundle, LogEntry
-    from provenance.trust_root import LogKey, SigstoreRoot
+    from provenance.sigstore.bundle_format import Bundle, LogEntry
+    from provenance.sigstore.trust_root import LogKey, SigstoreRoot
 
 
 class SigningTime(msgspec.Struct, frozen=True):
@@ -97,7 +97,7 @@ def _verify_entry(
     observed = {"log": entry.log_id.hex(), "index": entry.log_index}
     if entry.has_proof:
         with step(checks, "log.inclusion", observed=observed, source="RFC 6962 section 2.1.1"):
-            sigstore_backend.verify_inclusion(entry, logs)
+            backend.verify_inclusion(entry, logs)
         return
     if not promise_suffices:
         checks.fail(
@@ -109,7 +109,7 @@ def _verify_entry(
             note="the bundle has a promise and no inclusion proof; the trust policy wants a proof",
         )
     with step(checks, "log.promise", observed=observed, source="sigstore/rekor openapi.yaml"):
-        sigstore_backend.verify_promise(entry, logs)
+        backend.verify_promise(entry, logs)
 
 
 def _promised(entry: LogEntry) -> tuple[datetime, ...]:
@@ -125,7 +125,7 @@ def _promised(entry: LogEntry) -> tuple[datetime, ...]:
 def _timestamped(bundle: Bundle, root: SigstoreRoot, checks: Checks) -> tuple[datetime, ...]:
     times = []
     for response in bundle.timestamps:
-        moment = sigstore_backend.verified_timestamp(response, bundle.signature, root.timestamp_authorities)
+        moment = backend.verified_timestamp(response, bundle.signature, root.timestamp_authorities)
         if moment is None:
             checks.warn(
                 "log.timestamp",

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import TouchstoneError
-from provenance import source
 from provenance.errors import SourceUntrusted
+from provenance.predicates import source
 
 
 def test_star_never_crosses_a_slash() -> None:

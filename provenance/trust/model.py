@@ -20,7 +20,7 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
 
 class PublicGoodRoot(_Document, frozen=True, tag="sigstore-public-good", tag_field="kind"):
-    """The public-good Sigstore instance, pinned in ``provenance.trust_root``.
+    """The public-good Sigstore instance, pinned in ``provenance.sigstore.trust_root``.
 
     Attributes:
         name: what signers refer to.

@@ -23,18 +23,18 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from provenance import source
 from provenance.errors import BuilderUntrusted, SourceUntrusted
-from provenance.predicates import WORKFLOW_BUILD_TYPES
-from provenance.trust_model import DEFAULT_BUILDER_REF
+from provenance.predicates import source
+from provenance.predicates.slsa import WORKFLOW_BUILD_TYPES
+from provenance.trust.model import DEFAULT_BUILDER_REF
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from common.checks import Checks
     from provenance.model import Signer
-    from provenance.predicates import BuildFacts
-    from provenance.trust_model import TrustedBuilder
+    from provenance.predicates.slsa import BuildFacts
+    from provenance.trust.model import TrustedBuilder
 
 ISSUER: Final = "https://token.actions.githubusercontent.com"
 HOSTED: Final = "github-hosted"

@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import TouchstoneError
-from provenance import predicates
 from provenance.errors import PredicateUnexpected
 from provenance.model import Statement, Subject
-from provenance.predicates import BuildFacts
+from provenance.predicates import slsa
+from provenance.predicates.slsa import BuildFacts
 
 SOURCE = "https://github.com/acme/cvm"
 SHA = "a" * 40
 SUBJECTS = (Subject("x", {"sha256": "ab" * 32}),)
 
 
-def facts(predicate: dict[str, Any], kind: str = predicates.SLSA_V1) -> BuildFacts:
-    found = predicates.facts_of(Statement("https://in-toto.io/Statement/v1", SUBJECTS, kind, predicate))
+def facts(predicate: dict[str, Any], kind: str = slsa.SLSA_V1) -> BuildFacts:
+    found = slsa.facts_of(Statement("https://in-toto.io/Statement/v1", SUBJECTS, kind, predicate))
     assert found is not None
     return found
 
@@ -43,7 +43,7 @@ def git(ref: str = "@refs/tags/v1", sha: str = SHA, uri: str = SOURCE) -> dict[s
 
 def test_other_predicates_have_no_facts() -> None:
     other = Statement("https://in-toto.io/Statement/v1", SUBJECTS, "https://example.org/x", {})
-    assert predicates.facts_of(other) is None
+    assert slsa.facts_of(other) is None
 
 
 def test_unknown_build_type_takes_the_only_git_source_and_recognises_nothing() -> None:
@@ -69,21 +69,21 @@ def test_container_build_names_source_and_configuration() -> None:
         "configPath": "build.toml",
         "buildConfig": {},
     }
-    found = facts(v1(predicates.CONTAINER_BUILD_TYPES[0], external, [git()]))
+    found = facts(v1(slsa.CONTAINER_BUILD_TYPES[0], external, [git()]))
     assert (found.source_uri, found.entry_point, found.unrecognised) == (SOURCE, "build.toml", ())
     assert found.source_revision == SHA
 
 
 def test_delegated_build_takes_the_entry_point_that_the_runner_recorded() -> None:
     internal = {"GITHUB_WORKFLOW_REF": "acme/cvm/.github/workflows/r.yml@refs/tags/v1", "GITHUB_REF": "x"}
-    found = facts(v1(predicates.DELEGATOR_BUILD_TYPE, {"inputs": {"a": 1}, "vars": {}}, [git()], internal))
+    found = facts(v1(slsa.DELEGATOR_BUILD_TYPE, {"inputs": {"a": 1}, "vars": {}}, [git()], internal))
     assert found.entry_point == ".github/workflows/r.yml"
     assert (found.unrecognised, found.dispatch_inputs) == ((), {})
 
 
 def test_release_event_names_the_branch_by_its_target() -> None:
     internal = {"GITHUB_EVENT_PAYLOAD": {"release": {"target_commitish": "main"}}}
-    found = facts(v1(predicates.DELEGATOR_BUILD_TYPE, {}, [git()], internal))
+    found = facts(v1(slsa.DELEGATOR_BUILD_TYPE, {}, [git()], internal))
     assert found.branch == "refs/heads/main"
 
 
@@ -105,7 +105,7 @@ def v02(**changes: Any) -> dict[str, Any]:
 
 
 def test_v02_gives_the_same_facts() -> None:
-    found = facts(v02(), predicates.SLSA_V02)
+    found = facts(v02(), slsa.SLSA_V02)
     assert (found.source_uri, found.source_ref, found.source_revision) == (SOURCE, "refs/tags/v1", SHA)
     assert (found.entry_point, found.branch) == (".github/workflows/r.yml", "refs/heads/main")
 
@@ -114,10 +114,10 @@ def test_v02_contradiction_and_unknown_parameters() -> None:
     with pytest.raises(PredicateUnexpected):
         facts(
             v02(materials=[{"uri": f"git+{SOURCE}@refs/tags/v1", "digest": {"sha1": "b" * 40}}]),
-            predicates.SLSA_V02,
+            slsa.SLSA_V02,
         )
     invocation = {"parameters": {"flag": 1, "event_inputs": {"who": "me"}}}
-    found = facts(v02(invocation=invocation, materials=[]), predicates.SLSA_V02)
+    found = facts(v02(invocation=invocation, materials=[]), slsa.SLSA_V02)
     assert (found.unrecognised, found.dispatch_inputs, found.source_uri) == (("flag",), {"who": "me"}, None)
 
 
@@ -150,9 +150,9 @@ _json = st.recursive(
 @given(
     kind=st.sampled_from(
         [
-            *predicates.WORKFLOW_BUILD_TYPES,
-            *predicates.CONTAINER_BUILD_TYPES,
-            predicates.DELEGATOR_BUILD_TYPE,
+            *slsa.WORKFLOW_BUILD_TYPES,
+            *slsa.CONTAINER_BUILD_TYPES,
+            slsa.DELEGATOR_BUILD_TYPE,
         ]
     ),
     external=_json,
@@ -166,8 +166,8 @@ def test_any_predicate_gives_facts_or_our_error(
     kind: str, external: Any, dependencies: list[Any], internal: dict[str, Any]
 ) -> None:
     for predicate, version in (
-        (v1(kind, external, dependencies, internal), predicates.SLSA_V1),
-        (v02(invocation=external, materials=dependencies), predicates.SLSA_V02),
+        (v1(kind, external, dependencies, internal), slsa.SLSA_V1),
+        (v02(invocation=external, materials=dependencies), slsa.SLSA_V02),
     ):
         try:
             facts(predicate, version)

@@ -1,7 +1,7 @@
 """What a Fulcio certificate claims about its holder: subject alternative name, issuer, extensions.
 
 The claims are those of the OIDC token that Fulcio saw. They are read from a certificate that was
-verified before (``provenance.signing_certificate``); reading proves nothing.
+verified before (``provenance.sigstore.signing_certificate``); reading proves nothing.
 
 Source: sigstore/fulcio, docs/oid-info.md. OIDs 1.3.6.1.4.1.57264.1.1 to .6 hold raw UTF-8 text
 (deprecated), .8 and later a DER UTF8String (X.690 section 8.23).

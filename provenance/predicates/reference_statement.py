@@ -25,7 +25,7 @@ from provenance import statement as in_toto
 from provenance.dsse import DsseEnvelope
 from provenance.errors import NotDerivable
 from provenance.instants import earliest
-from provenance.reference_predicate import PREDICATE_TYPE, Source, parse
+from provenance.predicates.reference import PREDICATE_TYPE, Source, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

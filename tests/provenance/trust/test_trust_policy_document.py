@@ -8,10 +8,10 @@ from pathlib import Path
 from common.errors import StatementError, registry
 from provenance import trust
 from provenance.keys import ALGORITHMS
-from provenance.predicates import BuildFacts
-from provenance.trust_model import TrustDocument
+from provenance.predicates.slsa import BuildFacts
+from provenance.trust.model import TrustDocument
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "trust-policy.md").read_text()
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "trust-policy.md").read_text()
 
 
 def test_every_refusal_code_of_statements_is_documented() -> None:

@@ -23,8 +23,9 @@ from cryptography import x509
 
 from common.encoding import b64_decode
 from common.errors import InputError
-from provenance import bundle_schema, dsse
+from provenance import dsse
 from provenance.errors import EnvelopeMalformed, LogEntryInvalid, StatementIncomplete, StatementUnsigned
+from provenance.sigstore import bundle_schema
 
 V01: Final = "application/vnd.dev.sigstore.bundle+json;version=0.1"
 V02: Final = "application/vnd.dev.sigstore.bundle+json;version=0.2"

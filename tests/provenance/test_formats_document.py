@@ -9,13 +9,13 @@ import msgspec
 import pytest
 from sevsnpmeasure.vcpu_types import CPU_SIGS
 
-from provenance import reference_predicate
 from provenance import statement as in_toto
 from provenance.derivation import launch_shape, rules
 from provenance.derivation.firmware import parse_descriptor
 from provenance.model import DerivationRequest
+from provenance.predicates import reference as reference_predicate
 
-DOCUMENT = (Path(__file__).parents[3] / "docs" / "formats.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
 
 
 def _examples(kind: str) -> list[str]:

@@ -32,7 +32,7 @@ from provenance.errors import LogEntryInvalid
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from provenance.bundle_format import Bundle, LogEntry
+    from provenance.sigstore.bundle_format import Bundle, LogEntry
 
 _MAX_BODY: Final = 8 << 20
 # Rekor v1 schemas name hashes in lower case, Rekor v2 by protobuf enumerator.

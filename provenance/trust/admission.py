@@ -1,8 +1,8 @@
 """Does the trust policy admit an authentic statement? Fixed rules first, its Rego last.
 
 Order: predicate type -> signers and threshold -> age -> predicate -> binding to the certificate
-(``provenance.github``) -> builder -> source -> parameters -> Rego. The first refusal stops; every check
-so far goes with it.
+(``provenance.predicates.github``) -> builder -> source -> parameters -> Rego. The first refusal stops;
+every check so far goes with it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from common.checks import Checks
-from provenance import github, predicates, source, trust_rego
 from provenance.errors import (
     BuilderUntrusted,
     PredicateUnexpected,
@@ -23,19 +22,21 @@ from provenance.errors import (
     TrustRefused,
 )
 from provenance.model import AdmittedStatement
+from provenance.predicates import github, slsa, source
 from provenance.steps import step
-from provenance.trust_model import KeyRoot
+from provenance.trust import rego as trust_rego
+from provenance.trust.model import KeyRoot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
     from policy.port import CompiledPolicy
-    from provenance.github import Origin
     from provenance.model import AuthenticStatement, Signer
-    from provenance.predicates import BuildFacts
+    from provenance.predicates.github import Origin
+    from provenance.predicates.slsa import BuildFacts
     from provenance.trust import TrustPolicy
-    from provenance.trust_model import TrustDocument, TrustedSigner
+    from provenance.trust.model import TrustDocument, TrustedSigner
 
 _POLICY = "trust policy"
 
@@ -67,7 +68,7 @@ def admit(
     trusted = require_signers(authentic.signers, document, checks)
     _require_age(authentic, document, now, checks)
     with step(checks, "predicate.shape", source=authentic.statement.predicate_type):
-        facts = predicates.facts_of(authentic.statement)
+        facts = slsa.facts_of(authentic.statement)
     origin = _bind_all(facts, [signer for signer, _ in trusted], document, checks)
     _require_builder(origin, [item for _, item in trusted], document, checks)
     _require_source(origin, document, checks)

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from common.checks import Checks
     from policy.port import CompiledPolicy
-    from provenance.github import Origin
     from provenance.model import AuthenticStatement, Signer
-    from provenance.predicates import BuildFacts
-    from provenance.trust_model import TrustedSigner
+    from provenance.predicates.github import Origin
+    from provenance.predicates.slsa import BuildFacts
+    from provenance.trust.model import TrustedSigner
 
 _ALLOW: Final = "data.trust.allow"
 _DENY: Final = "data.trust.deny"

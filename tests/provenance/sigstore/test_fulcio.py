@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provenance import fulcio
 from provenance.errors import SignerCertificateInvalid, SignerUntrusted
 from provenance.pipeline import Pipeline
+from provenance.sigstore import fulcio
 from testkit.authority import TestAuthority
 from tests.provenance.builds import NOW, admit, policy, sign
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import InvalidSetting, TouchstoneError
-from provenance import dsse, keys, reference_predicate, reference_statement
+from provenance import dsse, keys
 from provenance import statement as in_toto
 from provenance.derivation import derive
 from provenance.errors import (
@@ -25,6 +25,8 @@ from provenance.errors import (
     StatementSignatureInvalid,
 )
 from provenance.model import AdmittedStatement, Artifact, DerivationRequest, DerivedValue
+from provenance.predicates import reference as reference_predicate
+from provenance.predicates import reference_statement
 from tests.provenance.derivation import material
 
 NOW = material.SIGNED_AT + timedelta(hours=1)

@@ -25,7 +25,7 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 
 from common.checks import Check, Checks
-from provenance import bundle_format, fulcio, keys, log_body, signing_certificate, signing_time
+from provenance import keys
 from provenance.errors import (
     EnvelopeMalformed,
     LogEntryInvalid,
@@ -34,7 +34,8 @@ from provenance.errors import (
     SubjectMismatch,
 )
 from provenance.model import Signer
-from provenance.signing_time import SigningTime  # noqa: TC001 (msgspec resolves it at run time)
+from provenance.sigstore import bundle_format, fulcio, log_body, signing_certificate, signing_time
+from provenance.sigstore.signing_time import SigningTime  # noqa: TC001 (msgspec resolves it at run time)
 from provenance.steps import step
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from provenance.keys import VerificationKey
-    from provenance.trust_root import SigstoreRoot
+    from provenance.sigstore.trust_root import SigstoreRoot
 
 # A log's clock may run ahead of ours by this much.
 CLOCK_SKEW: Final = timedelta(minutes=10)

@@ -22,8 +22,8 @@ from cryptography.x509.verification import (
     VerificationError,
 )
 
-from provenance import sigstore_backend
 from provenance.errors import SignerCertificateInvalid
+from provenance.sigstore import backend
 from provenance.steps import step
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from common.checks import Checks
-    from provenance.trust_root import SigstoreRoot
+    from provenance.sigstore.trust_root import SigstoreRoot
 
 _PROFILE = "sigstore/fulcio docs/certificate-specification.md"
 
@@ -56,7 +56,7 @@ def verify(
         _require_validity(certificate, moment, checks)
     _require_code_signing(certificate, checks)
     with step(checks, "certificate.sct", source="RFC 6962 section 3.2"):
-        sigstore_backend.verify_sct(certificate, chain, root)
+        backend.verify_sct(certificate, chain, root)
 
 
 def _path(

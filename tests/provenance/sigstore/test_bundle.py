@@ -20,7 +20,6 @@ from sigstore_models.trustroot import v1 as trustroot_v1
 
 from common.checks import Verdict
 from common.errors import TouchstoneError
-from provenance import bundle_format, trust_root
 from provenance.errors import (
     EnvelopeMalformed,
     LogEntryInvalid,
@@ -33,6 +32,8 @@ from provenance.errors import (
     TrustPolicyInvalid,
 )
 from provenance.pipeline import Pipeline
+from provenance.sigstore import bundle_format, trust_root
+from provenance.sigstore.reader import SigstoreReader
 from testkit.authority import GITHUB_ISSUER, SigningOptions, TestAuthority, TestKey
 from tests.provenance.builds import IDENTITY, NOW, admit, policy, sign, statement
 
@@ -273,14 +274,14 @@ def test_artifact_signature_is_no_statement(authority: TestAuthority) -> None:
     bundle = authority.sign_artifact(b"image", identity=IDENTITY, now=NOW)
     with pytest.raises(EnvelopeMalformed):
         admit(authority, bundle)
-    pipeline = Pipeline(policy(authority))
-    signer = pipeline.authenticate_artifact(json.loads(bundle), b"image", NOW)
+    reader = SigstoreReader(policy(authority))
+    signer = reader.authenticate_artifact(json.loads(bundle), b"image", NOW)
     assert signer.identity == IDENTITY
     with pytest.raises(SubjectMismatch):
-        pipeline.authenticate_artifact(json.loads(bundle), b"other", NOW)
+        reader.authenticate_artifact(json.loads(bundle), b"other", NOW)
     without_hint = json.loads(edited(bundle, "messageSignature", "messageDigest", value=None))
     with pytest.raises(StatementSignatureInvalid):
-        pipeline.authenticate_artifact(without_hint, b"other", NOW)
+        reader.authenticate_artifact(without_hint, b"other", NOW)
 
 
 def test_key_bundle_without_a_key_in_the_policy_is_refused(authority: TestAuthority) -> None:

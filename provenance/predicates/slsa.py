@@ -8,7 +8,7 @@ the one that every ``git+`` dependency agrees on, and all parameters count as un
 Shape and types are strict where a fact is read. Members that the specifications do not name are ignored,
 as both demand of consumers (extension fields); external parameters are the exception, see above.
 
-These are claims of the signer. ``provenance.github`` holds them against the certificate.
+These are claims of the signer. ``provenance.predicates.github`` holds them against the certificate.
 
 Sources: slsa.dev/spec/v1.0/provenance, slsa.dev/spec/v0.2/provenance;
 slsa-framework/github-actions-buildtypes and actions/buildtypes (workflow/v1);
@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from provenance import slsa_schema, source
 from provenance.errors import PredicateUnexpected
+from provenance.predicates import slsa_schema, source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,7 +62,7 @@ class BuildFacts(msgspec.Struct, frozen=True):
     Attributes:
         builder: builder id.
         build_type: URI.
-        source_uri: normalised (``provenance.source``).
+        source_uri: normalised (``provenance.predicates.source``).
         source_ref: ``refs/...`` of the source.
         source_revision: commit digest, hex.
         branch: branch that the source was built from (``refs/heads/...``), also where a tag triggered

@@ -20,9 +20,11 @@ import msgspec
 from common import strict_json
 from common.errors import InputError, NotFound, TooLarge
 from common.files import read_limited
-from provenance import keys, source, trust_root
+from provenance import keys
 from provenance.errors import SourceUntrusted, TrustPolicyInvalid
-from provenance.trust_model import (
+from provenance.predicates import source
+from provenance.sigstore import trust_root
+from provenance.trust.model import (
     DEFAULT_BUILDER_REF,
     VERSION,
     KeyRoot,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from provenance.trust_root import Window
+    from provenance.sigstore.trust_root import Window
 
 MAX_POLICY_BYTES: Final = 4 << 20
 _FILE_MEMBERS: Final = ("trusted_root_file", "key_file")

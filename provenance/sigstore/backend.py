@@ -36,13 +36,13 @@ from common import strict_json
 from common.encoding import b64_encode
 from common.errors import TouchstoneError
 from provenance.errors import LogEntryInvalid, SignerCertificateInvalid
-from provenance.trust_root import find_logs
+from provenance.sigstore.trust_root import find_logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from provenance.bundle_format import LogEntry
-    from provenance.trust_root import Authority, LogKey, SigstoreRoot
+    from provenance.sigstore.bundle_format import LogEntry
+    from provenance.sigstore.trust_root import Authority, LogKey, SigstoreRoot
 
 _LIBRARY_LOG = logging.getLogger("sigstore")
 _LIBRARY_LOG.addHandler(logging.NullHandler())

@@ -1,0 +1,1 @@
+"""Predicates, strictly: one module per type, and what their facts mean (sources, GitHub certificates)."""

@@ -1,0 +1,1 @@
+"""Sigstore bundles: format, log entry, time, certificate, signer. ``bundle_verifier`` is the way in."""

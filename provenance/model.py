@@ -75,6 +75,8 @@ class AuthenticStatement(msgspec.Struct, frozen=True):
         log_index: transparency-log index, if logged.
         log_time: integrated or timestamped time, if any.
         signed_at: the instant at which the signer's certificate was judged.
+        unverified: nobody's signature was verified: a source that the trust policy opts in to as such.
+            ``signers`` is then empty, and its values never count as trusted ones.
     """
 
     envelope: bytes
@@ -85,6 +87,7 @@ class AuthenticStatement(msgspec.Struct, frozen=True):
     signed_at: datetime
     log_index: int | None = None
     log_time: datetime | None = None
+    unverified: bool = False
 
 
 class AdmittedStatement(msgspec.Struct, frozen=True):
@@ -97,6 +100,9 @@ class AdmittedStatement(msgspec.Struct, frozen=True):
         source_uri: normalised source repository.
         source_revision: commit digest.
         checks: all checks, those of authenticity first.
+        domains: trust domains that the admitted signers belong to (independent of each other by the
+            policy's word), without repetition.
+        required_domains: how many distinct domains must attest a value before it counts.
     """
 
     authentic: AuthenticStatement
@@ -105,6 +111,8 @@ class AdmittedStatement(msgspec.Struct, frozen=True):
     builder: str | None = None
     source_uri: str | None = None
     source_revision: str | None = None
+    domains: tuple[str, ...] = ()
+    required_domains: int = 1
 
 
 class Artifact(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from common import errors
 from service import routing
 from service.api import TABLES
+from service.direct import DirectRoutes
 from service.errors import MethodNotAllowed as MethodNotAllowedError
 from service.observability import new_request_id
 from service.responses import SecurityHeaders
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from flask import Response
 
     from service.composition import Services
+    from service.responses import Reply
 
 _FIRST_SERVER_ERROR = 500
 
@@ -44,7 +46,10 @@ def create_app(services: Services) -> Flask:
                 strict_slashes=True,
             )
         app.register_blueprint(blueprint)
-    app.wsgi_app = SecurityHeaders(app.wsgi_app)  # type: ignore[method-assign]
+    every_route = [route for table in TABLES for route in table.routes]
+    app.wsgi_app = SecurityHeaders(  # type: ignore[method-assign]
+        DirectRoutes(app.wsgi_app, every_route, services)
+    )
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _failure)
     return app
@@ -52,7 +57,10 @@ def create_app(services: Services) -> Flask:
 
 def _http_error(error: HTTPException) -> Response:
     """An error that Flask raises outside our views: no such route, wrong method, bad request line."""
-    request_id = new_request_id()
+    return routing.to_flask(_refusal_of(error, new_request_id()))
+
+
+def _refusal_of(error: HTTPException, request_id: str) -> Reply:
     if isinstance(error, NotFound):
         return routing.refuse(
             errors.NotFound("no such route", advice="/openapi.json lists the routes."), request_id
@@ -67,4 +75,4 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _failure(error: Exception) -> Response:
-    return routing.fail(error, new_request_id())
+    return routing.to_flask(routing.fail(error, new_request_id()))

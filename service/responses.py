@@ -2,6 +2,9 @@
 
 The headers are those of an API that no browser page should embed, cache or sniff (OWASP REST security).
 The constant ones are added below Flask, so that no answer can miss them, and at next to no cost.
+
+A ``Reply`` is an answer before any framework: Flask sends it for most routes, ``service.direct`` for the
+few that guests call.
 """
 
 from __future__ import annotations
@@ -9,7 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from flask import Response
 
 from service import problems
 
@@ -28,6 +30,20 @@ _SECURITY_HEADERS = [
     ("X-Frame-Options", "DENY"),
 ]
 _ENCODER = msgspec.json.Encoder()
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """One answer.
+
+    Attributes:
+        status: HTTP status.
+        headers: names and values, without the constant ones and the length.
+        body: the bytes.
+    """
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
 
 
 class SecurityHeaders:
@@ -60,17 +76,21 @@ def respond(
     request_id: str,
     content_type: str = JSON_TYPE,
     headers: Mapping[str, str] | None = None,
-) -> Response:
+) -> Reply:
     """An answer with ready-made bytes."""
-    every = {REQUEST_ID_HEADER: request_id, "Cache-Control": "no-store"}
+    every = [
+        ("Content-Type", content_type),
+        (REQUEST_ID_HEADER, request_id),
+        ("Cache-Control", "no-store"),
+    ]
     if headers:
-        every.update(headers)
-    return Response(body, status=status, headers=every, content_type=content_type)
+        every = [pair for pair in every if pair[0] not in headers] + list(headers.items())
+    return Reply(status, every, body)
 
 
 def respond_json(
     document: object, *, status: int, request_id: str, headers: Mapping[str, str] | None = None
-) -> Response:
+) -> Reply:
     """An answer whose body is ``document`` as JSON; None gives an empty body."""
     body = b"" if document is None else _ENCODER.encode(document)
     return respond(body, status=status, request_id=request_id, headers=headers)
@@ -78,7 +98,7 @@ def respond_json(
 
 def respond_problem(
     error: TouchstoneError, *, request_id: str, headers: Mapping[str, str] | None = None
-) -> Response:
+) -> Reply:
     """The problem document of an error."""
     problem = problems.problem_of(error, request_id)
     return respond(

@@ -11,11 +11,13 @@ import logging
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qsl
 
 import msgspec
-from flask import request
+from flask import Response, request
+from werkzeug.datastructures import MultiDict
 
-from common.errors import TouchstoneError
+from common.errors import Malformed, TouchstoneError
 from service import metrics, requests, responses
 from service.errors import InternalError
 from service.observability import new_request_id
@@ -24,13 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from flask import Response
-
     from service.access import Principal, Scope
     from service.composition import Services
+    from service.responses import Reply
 
 _LOG = logging.getLogger("touchstone.http")
 _EMPTY: Mapping[str, str] = {}
+_MAX_PARAMETERS = 64
 Limit = Literal["body_bytes", "attestation_bytes"]
 
 
@@ -172,44 +174,59 @@ class RouteTable:
 
 def view_of(route: Route, services: Services) -> Callable[..., Response]:
     """The Flask view of a route."""
+    serve = server_of(route, services)
+
+    def view(**parameters: str) -> Response:
+        return to_flask(serve(request.environ, parameters))
+
+    return view
+
+
+def server_of(route: Route, services: Services) -> Callable[[Mapping[str, Any], Mapping[str, str]], Reply]:
+    """What serves a route: WSGI environment and path parameters in, an answer out; never raises."""
     read_call = _reader(route, services)
     handler = route.handler
     method, path = route.method, route.path
     log_requests = services.settings.log.requests
 
-    def view(**parameters: str) -> Response:
+    def serve(environ: Mapping[str, Any], parameters: Mapping[str, str]) -> Reply:
         started = time.perf_counter()
         request_id = new_request_id()
         try:
-            call = read_call(request_id, parameters)
+            call = read_call(environ, request_id, parameters)
             answer = _respond(handler(services, call), request_id)
         except TouchstoneError as error:
             answer = refuse(error, request_id)
         except Exception as error:  # noqa: BLE001 (nothing of it may reach the caller)
             answer = fail(error, request_id)
         seconds = time.perf_counter() - started
-        metrics.request_done(method, path, answer.status_code, seconds)
+        metrics.request_done(method, path, answer.status, seconds)
         if log_requests:
-            _log_request(route, answer.status_code, seconds, request_id)
+            _log_request(route, answer.status, seconds, request_id)
         return answer
 
-    return view
+    return serve
 
 
-def refuse(error: TouchstoneError, request_id: str, headers: Mapping[str, str] = _EMPTY) -> Response:
+def to_flask(reply: Reply) -> Response:
+    """An answer as Flask sends it."""
+    return Response(reply.body, status=reply.status, headers=reply.headers)
+
+
+def refuse(error: TouchstoneError, request_id: str, headers: Mapping[str, str] = _EMPTY) -> Reply:
     """Answer a typed error, and count and log it by its code."""
     metrics.refused(error.code)
     answer = responses.respond_problem(error, request_id=request_id, headers=headers)
-    level = logging.ERROR if answer.status_code >= 500 else logging.INFO  # noqa: PLR2004 (server errors)
+    level = logging.ERROR if answer.status >= 500 else logging.INFO  # noqa: PLR2004 (server errors)
     _LOG.log(
         level,
         "refused",
-        extra={"fields": {"request_id": request_id, "code": error.code, "status": answer.status_code}},
+        extra={"fields": {"request_id": request_id, "code": error.code, "status": answer.status}},
     )
     return answer
 
 
-def fail(error: Exception, request_id: str) -> Response:
+def fail(error: Exception, request_id: str) -> Reply:
     """Answer an unexpected exception: its type and place go to the log, nothing to the caller."""
     _LOG.error("unexpected failure", exc_info=error, extra={"fields": {"request_id": request_id}})
     metrics.refused(InternalError.code)
@@ -218,20 +235,21 @@ def fail(error: Exception, request_id: str) -> Response:
     )
 
 
-def _reader(route: Route, services: Services) -> Callable[[str, dict[str, str]], Call]:
+def _reader(
+    route: Route, services: Services
+) -> Callable[[Mapping[str, Any], str, Mapping[str, str]], Call]:
     limit = int(getattr(services.settings.limits, route.limit))
     decoder = msgspec.json.Decoder(route.body) if route.body is not None and route.fast else None
 
-    def read(request_id: str, parameters: dict[str, str]) -> Call:
+    def read(environ: Mapping[str, Any], request_id: str, parameters: Mapping[str, str]) -> Call:
         now = services.clock()
-        environ = request.environ
         principal = None
         if route.scope is not None:
             principal = services.tokens.authenticate(environ.get("HTTP_AUTHORIZATION"), now)
             principal.require(route.scope)
         query = None
         if route.query is not NoQuery or environ.get("QUERY_STRING"):
-            query = requests.decode_query(route.query, request.args)
+            query = requests.decode_query(route.query, _arguments(environ))
         body = None
         if decoder is not None:
             body = requests.decode_fast(decoder, requests.read_body(environ, limit))
@@ -242,7 +260,16 @@ def _reader(route: Route, services: Services) -> Callable[[str, dict[str, str]],
     return read
 
 
-def _respond(answer: Answer, request_id: str) -> Response:
+def _arguments(environ: Mapping[str, Any]) -> MultiDict[str, str]:
+    text = environ.get("QUERY_STRING", "")
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS, errors="strict")
+    except ValueError as error:
+        raise Malformed("the query has too many parameters, or is not UTF-8") from error
+    return MultiDict(pairs)
+
+
+def _respond(answer: Answer, request_id: str) -> Reply:
     if isinstance(answer.document, bytes):
         return responses.respond(
             answer.document,

@@ -178,7 +178,7 @@ class Appraiser:
             status=status(vector),
             trust_vector=vector,
             token="",
-            jti=new_jti(),
+            jti=new_jti(now),
             evidence=verified,
             policy_digest=compiled.source.digest,
             selection=selection,

@@ -108,8 +108,8 @@ class Exchange:
         return {"status": self.status, "token": self.token(request.nonce, request.tee_pubkey)}
 
     def token(self, nonce, jwk, **changes) -> str:
-        claims = {"aud": AUDIENCE, "jti": new_jti(), "eat_nonce": nonce, "cnf": {"jwk": jwk}} | changes
         now = datetime.now(UTC)
+        claims = {"aud": AUDIENCE, "jti": new_jti(now), "eat_nonce": nonce, "cnf": {"jwk": jwk}} | changes
         return self._signer.sign(claims, now=now, expires=now + timedelta(minutes=5))
 
     def _release(self, path, body):

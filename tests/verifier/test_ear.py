@@ -33,7 +33,7 @@ def verifier(signer: EarSigner) -> EarVerifier:
 
 
 def token_of(signer: EarSigner, *, expires_in: timedelta = timedelta(minutes=5), **claims: object) -> str:
-    return signer.sign({"aud": AUDIENCE, "jti": new_jti()} | claims, now=NOW, expires=NOW + expires_in)
+    return signer.sign({"aud": AUDIENCE, "jti": new_jti(NOW)} | claims, now=NOW, expires=NOW + expires_in)
 
 
 def resign(header: dict[str, object], claims: dict[str, object], key: ECKey) -> str:

@@ -41,6 +41,8 @@ HOSTED: Final = "github-hosted"
 _HOST: Final = "https://github.com/"
 # Builder id of attestations that name the runner and not the workflow (npm, early GitHub attestations).
 _RUNNER_BUILDER: Final = "https://github.com/actions/runner/"
+# Google Cloud Build signs with keys of its own (``provenance.gcb``), never with a certificate.
+_CLOUD_BUILD: Final = "https://cloudbuild.googleapis.com/"
 _OIDS: Final = "sigstore/fulcio docs/oid-info.md"
 
 
@@ -196,12 +198,12 @@ def builder_matches(builder: TrustedBuilder, builder_id: str) -> bool:
 def _refuse_borrowed_builder(facts: BuildFacts, checks: Checks) -> None:
     checks.require(
         "certificate.builder",
-        not facts.builder.startswith(_HOST),
+        not facts.builder.startswith((_HOST, _CLOUD_BUILD)),
         BuilderUntrusted,
         expected=f"a certificate issued for {ISSUER}",
         observed=facts.builder,
         source=_OIDS,
-        note="a GitHub builder is named by a certificate that GitHub Actions did not obtain",
+        note="the builder named is one that cannot have obtained this certificate",
     )
 
 

@@ -25,14 +25,20 @@ if TYPE_CHECKING:
     from provenance.model import Statement
 
 PREDICATE_TYPE: Final = "urn:touchstone:reference-values:v1"
-TEES: Final = ("snp", "tpm")
+TEES: Final = ("sgx", "snp", "tdx", "tpm")
 MAX_VALUES: Final = 4096
 MAX_SOURCES: Final = 256
 MAX_TEXT: Final = 2048
 _SHA256_BYTES: Final = 32
 _MAX_SAFE_INTEGER: Final = 2**53 - 1  # RFC 7493 section 2.2
-# Reference names whose values have one length: SHA-384 launch digest, in bytes.
-_DIGEST_BYTES: Final = {"snp_launch_measurement": 48}
+# Reference names whose values are digests of one length, in bytes.
+_DIGEST_BYTES: Final = {
+    "snp_launch_measurement": 48,
+    "snp_id_key_digest": 48,
+    "snp_author_key_digest": 48,
+    "sgx_mr_enclave": 32,
+    "sgx_mr_signer": 32,
+}
 
 
 class StatedValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -120,7 +126,7 @@ def parse(statement: Statement) -> ReferenceValues:
     if not 1 <= len(document.derived_from) <= MAX_SOURCES:
         raise PredicateUnexpected(f"the predicate names no source, or more than {MAX_SOURCES}")
     for value in document.values:
-        _check_value(value)
+        check_value(value)
     for source in document.derived_from:
         _check_source(source)
     _check_text(document.rule, "rule")
@@ -135,7 +141,12 @@ def parse(statement: Statement) -> ReferenceValues:
     )
 
 
-def _check_value(value: StatedValue) -> None:
+def check_value(value: StatedValue) -> None:
+    """Hold one value to what the predicate, and every reference value, must satisfy.
+
+    Raises:
+        PredicateUnexpected: name, group, TEE or value is not usable.
+    """
     try:
         identifier(value.name, what="a value's name")
         identifier(value.group, what="a value's group")

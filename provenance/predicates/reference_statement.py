@@ -10,19 +10,16 @@ Sources: in-toto attestation framework, spec/v1; DSSE v1.0, protocol.md.
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from common import strict_json
-from common.encoding import b64_encode, hex_decode
-from common.errors import InputError, InvalidSetting
+from common.encoding import hex_decode
+from common.errors import InputError
+from provenance import dsse_signing
 from provenance import statement as in_toto
-from provenance.dsse import DsseEnvelope
 from provenance.errors import NotDerivable
 from provenance.instants import earliest
 from provenance.predicates.reference import PREDICATE_TYPE, Source, parse
@@ -35,17 +32,25 @@ if TYPE_CHECKING:
 
 _SHA256_BYTES: Final = 32
 
-SigningKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+def source_of(admitted: AdmittedStatement) -> Source:
+    """An admitted statement as the origin of values."""
+    return Source(
+        attestation=admitted.authentic.attestation,
+        builder=admitted.builder,
+        source_uri=admitted.source_uri,
+        source_revision=admitted.source_revision,
+    )
 
 
-def build(admitted: Sequence[AdmittedStatement], values: Sequence[DerivedValue], *, now: datetime) -> bytes:
+def build(sources: Sequence[Source], values: Sequence[DerivedValue], *, now: datetime) -> bytes:
     """The statement that carries ``values``, as bytes to sign (RFC 8785 JSON).
 
     Its subjects are the source attestations and the artefacts, by SHA-256. It expires with the value
     that expires first.
 
     Args:
-        admitted: the statements that the values were derived from.
+        sources: the attestations that the values were derived from.
         values: values of one rule.
         now: instant of issue.
 
@@ -54,14 +59,14 @@ def build(admitted: Sequence[AdmittedStatement], values: Sequence[DerivedValue],
         PredicateUnexpected: a value that the predicate cannot carry.
     """
     rules = {value.rule for value in values}
-    if not admitted or len(rules) != 1:
+    if not sources or len(rules) != 1:
         raise NotDerivable(
             "a reference-value statement carries values of exactly one rule, from at least one attestation"
         )
     common = _in_common([value.inputs for value in values])
     predicate: dict[str, Any] = {
         "values": [_stated(value, common) for value in values],
-        "derivedFrom": [_source(item) for item in admitted],
+        "derivedFrom": [msgspec.to_builtins(item) for item in sources],
         "rule": rules.pop(),
         "inputs": common,
         "issuedAt": _text_of(now),
@@ -72,7 +77,7 @@ def build(admitted: Sequence[AdmittedStatement], values: Sequence[DerivedValue],
     encoded = strict_json.canonical(
         {
             "_type": in_toto.STATEMENT_V1,
-            "subject": _subjects(admitted, values),
+            "subject": _subjects(sources, values),
             "predicateType": PREDICATE_TYPE,
             "predicate": predicate,
         }
@@ -94,16 +99,7 @@ def sign(statement: bytes, private_key: object) -> bytes:
         InvalidSetting: another kind of key.
     """
     parse(in_toto.parse(statement))
-    envelope = DsseEnvelope(payload_type=in_toto.PAYLOAD_TYPE, payload=statement, signatures=())
-    key = _signing_key(private_key)
-    signature = {"keyid": _key_id(key), "sig": b64_encode(_signature(key, envelope.pae))}
-    return strict_json.canonical(
-        {
-            "payload": b64_encode(statement),
-            "payloadType": in_toto.PAYLOAD_TYPE,
-            "signatures": [signature],
-        }
-    )
+    return dsse_signing.sign(in_toto.PAYLOAD_TYPE, statement, private_key)
 
 
 def _in_common(inputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -130,21 +126,8 @@ def _stated(value: DerivedValue, common: Mapping[str, Any]) -> dict[str, Any]:
     return stated
 
 
-def _source(admitted: AdmittedStatement) -> dict[str, Any]:
-    source = Source(
-        attestation=admitted.authentic.attestation,
-        builder=admitted.builder,
-        source_uri=admitted.source_uri,
-        source_revision=admitted.source_revision,
-    )
-    encoded: dict[str, Any] = msgspec.to_builtins(source)
-    return encoded
-
-
-def _subjects(
-    admitted: Sequence[AdmittedStatement], values: Sequence[DerivedValue]
-) -> list[dict[str, Any]]:
-    named = {f"attestation/{item.authentic.attestation}": item.authentic.attestation for item in admitted}
+def _subjects(sources: Sequence[Source], values: Sequence[DerivedValue]) -> list[dict[str, Any]]:
+    named = {f"attestation/{item.attestation}": item.attestation for item in sources}
     for value in values:
         for role, digest in value.inputs.items():
             if isinstance(digest, str) and _is_sha256(digest):
@@ -164,28 +147,3 @@ def _is_sha256(text: str) -> bool:
 
 def _text_of(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _signing_key(key: object) -> SigningKey:
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return key
-    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, (ec.SECP256R1, ec.SECP384R1)):
-        return key
-    raise InvalidSetting(
-        "the signing key is not ECDSA P-256, ECDSA P-384 or Ed25519",
-        advice="Make one: openssl genpkey -algorithm ed25519 -out signing-key.pem",
-    )
-
-
-def _key_id(key: SigningKey) -> str:
-    der = key.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return hashlib.sha256(der).hexdigest()
-
-
-def _signature(key: SigningKey, message: bytes) -> bytes:
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return key.sign(message)
-    digest = hashes.SHA384() if isinstance(key.curve, ec.SECP384R1) else hashes.SHA256()
-    return key.sign(message, ec.ECDSA(digest))

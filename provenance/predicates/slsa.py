@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from provenance.errors import PredicateUnexpected
+from provenance.model import Material
 from provenance.predicates import slsa_schema, source
 
 if TYPE_CHECKING:
@@ -53,6 +54,12 @@ _KNOWN_PARAMETERS: Final[Mapping[str, frozenset[str]]] = {
     DELEGATOR_BUILD_TYPE: frozenset({"inputs", "vars"}),
 }
 _GIT_DIGESTS: Final = ("gitCommit", "sha1")  # digest_set.md; v0.2 builders wrote sha1
+# A lock file has some thousands of entries. Beyond, a part would be left out, and its retraction missed.
+MAX_MATERIALS: Final = 8192
+_MAX_DIGESTS: Final = 8
+_MAX_URI_BYTES: Final = 2048
+_MAX_ALGORITHM_CHARS: Final = 64
+_MAX_DIGEST_CHARS: Final = 256
 _BRANCH_PREFIX: Final = "refs/heads/"
 
 
@@ -73,6 +80,8 @@ class BuildFacts(msgspec.Struct, frozen=True):
         dispatch_inputs: inputs that a person typed when starting the build, by name.
         runner_environment: ``github-hosted`` or ``self-hosted``, where stated.
         invocation: URI of the run.
+        materials: resolved dependencies (v1) or materials (v0.2), in order; at most ``MAX_MATERIALS``.
+        trigger: what started the build, where the builder names it (Google Cloud Build).
     """
 
     builder: str
@@ -87,6 +96,8 @@ class BuildFacts(msgspec.Struct, frozen=True):
     dispatch_inputs: dict[str, Any] = {}
     runner_environment: str | None = None
     invocation: str | None = None
+    materials: tuple[Material, ...] = ()
+    trigger: str | None = None
 
 
 def facts_of(statement: Statement) -> BuildFacts | None:
@@ -129,6 +140,7 @@ def _facts_v1(predicate: slsa_schema.ProvenanceV1) -> BuildFacts:
         dispatch_inputs=_dispatch_inputs(definition.build_type, parameters, internal),
         runner_environment=_optional_text(github.get("runner_environment")),
         invocation=None if metadata is None else metadata.invocation_id or metadata.invocation_id_old,
+        materials=materials_of(dependencies),
     )
 
 
@@ -207,6 +219,34 @@ def _facts_v02(predicate: slsa_schema.ProvenanceV02) -> BuildFacts:
         invocation=None
         if metadata is None
         else metadata.build_invocation_id or metadata.build_invocation_id_camel,
+        materials=materials_of(materials),
+    )
+
+
+def materials_of(stated: Iterable[slsa_schema.Resource]) -> tuple[Material, ...]:
+    """The materials, each at most as long as the store can find it by."""
+    found = tuple(
+        Material(uri=item.uri or None, digest=item.digest) for item in stated if item.uri or item.digest
+    )
+    if len(found) > MAX_MATERIALS:
+        raise PredicateUnexpected(f"the predicate names more than {MAX_MATERIALS} materials")
+    for item in found:
+        if (
+            len((item.uri or "").encode("utf-8", "replace")) > _MAX_URI_BYTES
+            or not (item.uri or "").isprintable()
+        ):
+            raise PredicateUnexpected("a material's URI is too long, or not printable")
+        if len(item.digest) > _MAX_DIGESTS or not all(_is_digest(*pair) for pair in item.digest.items()):
+            raise PredicateUnexpected("a material's digests are too many, too long, or not printable")
+    return found
+
+
+def _is_digest(algorithm: str, digest: str) -> bool:
+    return (
+        0 < len(algorithm) <= _MAX_ALGORITHM_CHARS
+        and 0 < len(digest) <= _MAX_DIGEST_CHARS
+        and (algorithm + digest).isprintable()
+        and (algorithm + digest).isascii()
     )
 
 

@@ -79,7 +79,7 @@ def _private_keys() -> list[tuple[str, Any]]:
         _value(name=""),
         _value(group="../up"),
         _value(tee="sev"),
-        _value(tee="tdx"),
+        _value(tee="cca"),
         _value(value="ab" * 47),
         _value(value="AB" * 48),
         _value(value=None),
@@ -205,7 +205,9 @@ def test_the_requests_group_replaces_the_stated_ones() -> None:
 
 def test_what_was_derived_survives_the_carriage() -> None:
     admitted, values = _derived(group="r7", expires="2027-06-01T00:00:00Z")
-    statement = in_toto.parse(reference_statement.build([admitted], values, now=NOW))
+    statement = in_toto.parse(
+        reference_statement.build([reference_statement.source_of(admitted)], values, now=NOW)
+    )
     assert {subject.name for subject in statement.subjects} == {
         f"attestation/{material.ATTESTATION}",
         "firmware",
@@ -234,8 +236,8 @@ def test_what_was_derived_survives_the_carriage() -> None:
 
 def test_the_statement_is_the_same_bytes_each_time() -> None:
     admitted, values = _derived()
-    first = reference_statement.build([admitted], values, now=NOW)
-    assert first == reference_statement.build([admitted], values, now=NOW)
+    first = reference_statement.build([reference_statement.source_of(admitted)], values, now=NOW)
+    assert first == reference_statement.build([reference_statement.source_of(admitted)], values, now=NOW)
     assert json.loads(first)["predicate"]["issuedAt"] == "2026-06-01T13:00:00Z"
     assert "expires" not in json.loads(first)["predicate"]
 
@@ -245,7 +247,7 @@ def test_values_of_two_rules_or_of_none_are_not_one_statement() -> None:
     stated = derive(_carried(LIVE), TAKE_OVER, [])
     for some in ((), (*values, *stated)):
         with pytest.raises(NotDerivable):
-            reference_statement.build([admitted], some, now=NOW)
+            reference_statement.build([reference_statement.source_of(admitted)], some, now=NOW)
     with pytest.raises(NotDerivable):
         reference_statement.build([], values, now=NOW)
 
@@ -253,13 +255,13 @@ def test_values_of_two_rules_or_of_none_are_not_one_statement() -> None:
 def test_a_statement_that_would_have_expired_at_its_issue_is_not_built() -> None:
     admitted, values = _derived(expires="2026-06-01T12:30:00Z")
     with pytest.raises(PredicateUnexpected):
-        reference_statement.build([admitted], values, now=NOW)
+        reference_statement.build([reference_statement.source_of(admitted)], values, now=NOW)
 
 
 @pytest.mark.parametrize("index", range(3))
 def test_a_signed_statement_verifies_with_its_key_and_no_other(index: int) -> None:
     admitted, values = _derived()
-    statement = reference_statement.build([admitted], values, now=NOW)
+    statement = reference_statement.build([reference_statement.source_of(admitted)], values, now=NOW)
     algorithm, private = _private_keys()[index]
     pem = private.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -292,7 +294,9 @@ def test_a_signed_statement_verifies_with_its_key_and_no_other(index: int) -> No
 def test_other_keys_do_not_sign(private: object) -> None:
     admitted, values = _derived()
     with pytest.raises(InvalidSetting):
-        reference_statement.sign(reference_statement.build([admitted], values, now=NOW), private)
+        reference_statement.sign(
+            reference_statement.build([reference_statement.source_of(admitted)], values, now=NOW), private
+        )
 
 
 def test_nothing_but_a_reference_value_statement_is_signed() -> None:

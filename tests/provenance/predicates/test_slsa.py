@@ -57,6 +57,42 @@ def test_several_git_sources_are_no_source() -> None:
     assert (found.source_uri, found.source_revision) == (None, None)
 
 
+def test_materials_are_the_resolved_dependencies_as_stated() -> None:
+    base = {"uri": "pkg:oci/base", "digest": {"sha256": "ab" * 32, "sha512": "cd" * 64}}
+    found = facts(v1("https://builder.example/type/v1", {}, [git(), base, {"name": "nothing said"}]))
+    assert [item.uri for item in found.materials] == [f"git+{SOURCE}@refs/tags/v1", "pkg:oci/base"]
+    assert found.materials[1].digest == base["digest"]
+
+
+def test_materials_of_v02_are_its_materials() -> None:
+    predicate = {
+        "builder": {"id": "https://builder.example/b"},
+        "buildType": "https://builder.example/type/v1",
+        "materials": [{"uri": "pkg:oci/base"}, {"digest": {"sha256": "ab" * 32}}],
+    }
+    found = facts(predicate, slsa.SLSA_V02)
+    assert [(item.uri, item.digest) for item in found.materials] == [
+        ("pkg:oci/base", {}),
+        (None, {"sha256": "ab" * 32}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "dependencies",
+    [
+        [{"uri": "pkg:" + "a" * 2100}],
+        [{"uri": "pkg:a\u0000b"}],
+        [{"uri": "pkg:a", "digest": {"sha256": "a" * 300}}],
+        [{"uri": "pkg:a", "digest": {"": "aa"}}],
+        [{"uri": "pkg:a", "digest": {f"a{index}": "aa" for index in range(9)}}],
+        [{"uri": f"pkg:{index}"} for index in range(slsa.MAX_MATERIALS + 1)],
+    ],
+)
+def test_materials_that_could_not_be_found_again_are_refused(dependencies: Any) -> None:
+    with pytest.raises(PredicateUnexpected):
+        facts(v1("https://builder.example/type/v1", {}, dependencies))
+
+
 def test_two_revisions_of_one_source_are_refused() -> None:
     with pytest.raises(PredicateUnexpected):
         facts(v1("https://builder.example/type/v1", {}, [git(), git(sha="b" * 40)]))

@@ -1,0 +1,1 @@
+"""In-toto layouts with links: ``parsing``, ``verification``, ``bundle`` (one document), ``reader``."""

@@ -1,0 +1,1 @@
+"""JSON measurement files with a detached signature, as one document (docs/formats.md)."""

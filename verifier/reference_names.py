@@ -25,8 +25,14 @@ _SNP = {
     "snp_host_data": "host_data",
     "snp_id_key_digest": "id_key_digest",
     "snp_author_key_digest": "author_key_digest",
+    "snp_family_id": "family_id",
+    "snp_image_id": "image_id",
+    "snp_guest_svn": "guest_svn",
+    "snp_policy": "policy",
 }
 _PCRS = 24
+# Names that say which machine or key it is, not which release.
+IDENTITIES = frozenset({"trusted_aks"})
 
 _CLAIMS: Mapping[str, tuple[str, str]] = (
     {name: ("snp", claim) for name, claim in _SNP.items()}

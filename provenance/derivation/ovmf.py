@@ -74,7 +74,7 @@ def parse(data: bytes) -> Image:
             leaves the image.
     """
     try:
-        table = _table(data)
+        table = guid_table(data)
         metadata = table.get(_METADATA_GUID)
         if metadata is None:
             raise ArtifactInvalid("the firmware has no SEV metadata: it cannot be launched as SNP")
@@ -87,7 +87,12 @@ def parse(data: bytes) -> Image:
         raise ArtifactInvalid(error.message) from error
 
 
-def _table(data: bytes) -> dict[bytes, bytes]:
+def guid_table(data: bytes) -> dict[bytes, bytes]:
+    """The GUIDed table: GUID (16 bytes, as stored) to data.
+
+    Raises:
+        ArtifactInvalid: no table, a repeated GUID, or a size that leaves the image.
+    """
     end = len(data) - _TABLE_FROM_END
     size, guid = _entry(data, 0, end)
     if guid != _FOOTER_GUID:

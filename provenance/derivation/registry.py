@@ -10,7 +10,20 @@ from typing import Final
 
 import msgspec
 
-from provenance.derivation import snp_launch, stated
+from provenance.derivation import (
+    artifact_digests,
+    event_log_prediction,
+    init_data,
+    manifest_values,
+    sgx,
+    snp_id_block,
+    snp_launch,
+    stated,
+    tdx_mrtd,
+    tdx_rtmr,
+    tpm_pcrs,
+    verity_rules,
+)
 from provenance.errors import RuleUnknown
 from provenance.model import AdmittedStatement, Artifact, DerivationRequest, DerivedValue
 
@@ -34,8 +47,19 @@ class Rule(msgspec.Struct, frozen=True):
 _RULES: Final = {
     rule.name: rule
     for rule in (
+        Rule(artifact_digests.NAME, artifact_digests.VERSION, artifact_digests.apply),
+        Rule(init_data.NAME, init_data.VERSION, init_data.apply),
+        Rule(verity_rules.VERITY_NAME, verity_rules.VERITY_VERSION, verity_rules.apply_verity),
+        Rule(verity_rules.CMDLINE_NAME, verity_rules.CMDLINE_VERSION, verity_rules.apply_cmdline),
+        Rule(sgx.NAME, sgx.VERSION, sgx.apply),
+        Rule(snp_id_block.NAME, snp_id_block.VERSION, snp_id_block.apply),
         Rule(snp_launch.NAME, snp_launch.VERSION, snp_launch.apply),
+        Rule(manifest_values.NAME, manifest_values.VERSION, manifest_values.apply),
         Rule(stated.NAME, stated.VERSION, stated.apply),
+        Rule(tdx_mrtd.NAME, tdx_mrtd.VERSION, tdx_mrtd.apply),
+        Rule(tdx_rtmr.NAME, tdx_rtmr.VERSION, tdx_rtmr.apply),
+        Rule(tpm_pcrs.NAME, tpm_pcrs.VERSION, tpm_pcrs.apply),
+        Rule(event_log_prediction.NAME, event_log_prediction.VERSION, event_log_prediction.apply),
     )
 }
 

@@ -33,10 +33,11 @@ from sevsnpmeasure.vmm_types import VMMType
 from sevsnpmeasure.vmsa import VMSA
 
 from provenance.derivation import launch_shape
+from provenance.derivation.cmdline import check as check_cmdline
 from provenance.derivation.firmware import FirmwareState, parse_descriptor, parse_firmware
 from provenance.derivation.subjects import BoundInput, bind
 from provenance.derivation.validity import expiry_of, group_of
-from provenance.errors import ArtifactInvalid, NotDerivable
+from provenance.errors import NotDerivable
 from provenance.model import AdmittedStatement, Artifact, DerivationRequest, DerivedValue
 
 if TYPE_CHECKING:
@@ -54,10 +55,6 @@ INITRD: Final = "initrd"
 CMDLINE: Final = "cmdline"
 _ROLES: Final = frozenset({FIRMWARE, DESCRIPTOR, KERNEL, INITRD, CMDLINE})
 _HASHED: Final = frozenset({KERNEL, INITRD, CMDLINE})
-# Twice what x86 Linux keeps (COMMAND_LINE_SIZE, arch/x86/include/asm/setup.h): more is a mistake.
-MAX_CMDLINE_BYTES: Final = 4096
-_FIRST_PRINTABLE: Final = 0x20
-_DELETE: Final = 0x7F
 TOOL: Final = f"sev-snp-measure/{version('sev-snp-measure')}"
 
 
@@ -87,17 +84,7 @@ def kernel_hashes(kernel: bytes, initrd: bytes | None, cmdline: bytes) -> Kernel
         ArtifactInvalid: the command line is not UTF-8, is too long, or has control characters (a
             trailing newline is not what the VMM passes on).
     """
-    try:
-        cmdline.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ArtifactInvalid("the kernel command line is not UTF-8") from error
-    if len(cmdline) > MAX_CMDLINE_BYTES:
-        raise ArtifactInvalid(f"the kernel command line is longer than {MAX_CMDLINE_BYTES} bytes")
-    if any(byte < _FIRST_PRINTABLE or byte == _DELETE for byte in cmdline):
-        raise ArtifactInvalid(
-            "the kernel command line has control characters",
-            advice="Give exactly the text that the VMM gets: no newline at its end, no NUL.",
-        )
+    check_cmdline(cmdline)
     return KernelHashes(
         kernel=kernel,
         initrd=initrd if initrd is not None else hashlib.sha256().digest(),

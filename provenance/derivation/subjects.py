@@ -83,13 +83,22 @@ def _matches(subject: Subject, data: bytes, digests: dict[str, str]) -> bool:
     return bool(stated)
 
 
-def _by_digest(statement: Statement, role: str, name: str) -> BoundInput:
+def named_subject(statement: Statement, role: str, name: str) -> Subject:
+    """The subject that the request names for a role.
+
+    Raises:
+        NotDerivable: the statement has none of that name.
+    """
     # `provenance.statement` refuses one name with two digests, so the first is the only one. The empty
     # name is no name: any number of subjects may have it.
     subject = next((item for item in statement.subjects if name and item.name == name), None)
     if subject is None:
         raise NotDerivable(f"the statement has no subject of the name given for {_shown(role)}")
-    digest = subject.digest.get("sha256")
+    return subject
+
+
+def _by_digest(statement: Statement, role: str, name: str) -> BoundInput:
+    digest = named_subject(statement, role, name).digest.get("sha256")
     if digest is None:
         raise NotDerivable(f"the subject for {_shown(role)} states no SHA-256, which the rule needs")
     return BoundInput(role, bytes.fromhex(digest), None)

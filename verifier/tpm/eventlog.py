@@ -1,78 +1,34 @@
-"""TCG PC Client event log: parsing and strict replay.
+"""TCG event logs as evidence: ``common.tcg_log`` with the errors of evidence.
 
-Little endian. Sources: TCG PC Client Platform Firmware Profile (PFP) 1.05, sections 10.2.1
-(TCG_PCClientPCREvent), 10.2.2 (TCG_PCR_EVENT2), 10.4 (EV_NO_ACTION: TCG_EfiSpecIdEvent and
-StartupLocality), 3.3.4 (PCR usage and first values).
-
-Two forms: *crypto agile* (the first record carries "Spec ID Event03") and *legacy* (SHA-1 alone).
-
-Rules, all of them strict:
-
-* at most 4 MiB and 20,000 events; every length is checked against what remains before it is read;
-* the digest size of each algorithm in the header is the algorithm's true one, no algorithm stands
-  there twice, and every event has exactly one digest of each;
-* the log ends at the last byte, or at a tail that is 0xFF to the last byte. "Type 0, register 0" is a
-  legal event (EV_PREBOOT_CERT) and ends nothing;
-* EV_NO_ACTION is never extended; a StartupLocality event sets the first value of PCR 0, once, and only
-  before PCR 0 is extended.
-
-Not done: the contents of events are not interpreted beyond ``verifier.tpm.events``.
+What the parser accepts and how a log is replayed is said there. Here an unknown hash is unsupported
+evidence, and a log that lacks a bank or contradicts itself is a mismatch.
 """
 
 from __future__ import annotations
 
-from typing import Final
-
-import msgspec
-
-from common.binary import Reader
-from common.errors import Malformed, TooLarge
+from common import tcg_log
+from common.tcg_log import (
+    EV_NO_ACTION,
+    MAX_EVENTS,
+    MAX_LOG_BYTES,
+    Event,
+    EventLog,
+    HashUnknown,
+    LogContradiction,
+    extended_registers,
+)
 from verifier.errors import EventLogMismatch, UnsupportedEvidence
-from verifier.tpm.algorithms import BANK_HASHES, HASH_SIZES, HASHES
-from verifier.tpm.attest import PCR_COUNT
 
-MAX_LOG_BYTES: Final = 4 << 20
-MAX_EVENTS: Final = 20_000
-EV_NO_ACTION: Final = 0x00000003
-
-_SPEC_ID_03: Final = b"Spec ID Event03\x00"
-_STARTUP_LOCALITY: Final = b"StartupLocality\x00"
-_LOCALITIES: Final = frozenset({0, 3, 4})  # PFP, StartupLocality event: 0, 3, or 4 (H-CRTM)
-_MAX_ALGORITHMS: Final = 8
-_SHA1_BYTES: Final = 20
-_PADDING_BYTES: Final = 4  # a register index of 0xFFFFFFFF at least
-# PC Client Platform TPM Profile, PCR initial values: registers of the dynamic root of trust start at -1.
-_DYNAMIC_PCRS: Final = frozenset(range(17, 23))
-
-
-class Event(msgspec.Struct, frozen=True):
-    """One measured (or EV_NO_ACTION) event.
-
-    Attributes:
-        pcr: register index; anything for EV_NO_ACTION.
-        type: event type.
-        digests: bank to digest, one per bank of the log.
-        data: event data; only what a digest covers may be believed.
-    """
-
-    pcr: int
-    type: int
-    digests: dict[str, bytes]
-    data: bytes
-
-
-class EventLog(msgspec.Struct, frozen=True):
-    """A parsed log.
-
-    Attributes:
-        banks: hash names, in the order of the header (``("sha1",)`` for a legacy log).
-        events: in order, without the header record.
-        records: number of records, the header record included.
-    """
-
-    banks: tuple[str, ...]
-    events: tuple[Event, ...]
-    records: int
+__all__ = [
+    "EV_NO_ACTION",
+    "MAX_EVENTS",
+    "MAX_LOG_BYTES",
+    "Event",
+    "EventLog",
+    "extended_registers",
+    "parse_event_log",
+    "replay",
+]
 
 
 def parse_event_log(data: bytes) -> EventLog:
@@ -80,20 +36,13 @@ def parse_event_log(data: bytes) -> EventLog:
 
     Raises:
         TooLarge: over 4 MiB or 20,000 events.
-        Malformed: empty, cut short, or a record that breaks the rules above.
+        Malformed: empty, cut short, or a record that breaks the parser's rules.
         UnsupportedEvidence: an algorithm whose true digest size is not known here.
     """
-    if len(data) > MAX_LOG_BYTES:
-        raise TooLarge(f"event log of {len(data)} bytes, the limit is {MAX_LOG_BYTES}")
-    reader = Reader(data, "event log", "little")
-    first = _legacy_event(reader)
-    end = len(data.rstrip(b"\xff"))
-    if first.type == EV_NO_ACTION and first.data.startswith(_SPEC_ID_03):
-        sizes = _spec_id(first.data)
-        events = _events(reader, sizes, [], end)
-        return EventLog(tuple(name for name, _ in sizes.values()), events, len(events) + 1)
-    events = _events(reader, None, [first], end)
-    return EventLog(("sha1",), events, len(events))
+    try:
+        return tcg_log.parse_event_log(data)
+    except HashUnknown as error:
+        raise UnsupportedEvidence(error.message) from error
 
 
 def replay(log: EventLog, bank: str) -> dict[int, bytes]:
@@ -104,117 +53,9 @@ def replay(log: EventLog, bank: str) -> dict[int, bytes]:
             contradict the order or each other.
         UnsupportedEvidence: no implementation of the bank's hash.
     """
-    if bank not in log.banks:
-        raise EventLogMismatch(f"the event log has no {bank} digests, only {', '.join(log.banks)}")
-    hash_of = BANK_HASHES.get(bank)
-    if hash_of is None:
-        raise UnsupportedEvidence(f"no replay of {bank} banks")
-    registers = _initial(log, HASH_SIZES[bank])
-    for event in log.events:
-        if event.type != EV_NO_ACTION:
-            registers[event.pcr] = hash_of(registers[event.pcr] + event.digests[bank])
-    return registers
-
-
-def extended_registers(log: EventLog) -> frozenset[int]:
-    """Registers that at least one event extends."""
-    return frozenset(event.pcr for event in log.events if event.type != EV_NO_ACTION)
-
-
-def _initial(log: EventLog, size: int) -> dict[int, bytes]:
-    registers = {
-        index: (b"\xff" if index in _DYNAMIC_PCRS else b"\x00") * size for index in range(PCR_COUNT)
-    }
-    locality = _startup_locality(log)
-    if locality is not None:
-        registers[0] = bytes(size - 1) + bytes([locality])
-    return registers
-
-
-def _startup_locality(log: EventLog) -> int | None:
-    """The locality that started the TPM (PFP section 3.3.4: PCR 0 starts at its number)."""
-    locality: int | None = None
-    extended = False
-    for event in log.events:
-        if event.type != EV_NO_ACTION:
-            extended = extended or event.pcr == 0
-            continue
-        if not event.data.startswith(_STARTUP_LOCALITY):
-            continue
-        if locality is not None or extended:
-            raise EventLogMismatch("a StartupLocality event stands after PCR 0 was set or extended")
-        value = event.data[len(_STARTUP_LOCALITY) :]
-        if len(value) != 1 or value[0] not in _LOCALITIES:
-            raise EventLogMismatch("a StartupLocality event names no locality that starts a TPM")
-        locality = value[0]
-    return locality
-
-
-def _events(
-    reader: Reader, sizes: dict[int, tuple[str, int]] | None, events: list[Event], end: int
-) -> tuple[Event, ...]:
-    # From ``end`` on every byte is 0xFF: padding, unless less than a register index is left of it. (An
-    # EV_NO_ACTION event may name register 0xFFFFFFFF: four bytes alone do not end a log.)
-    while reader.remaining and (reader.position < end or reader.remaining < _PADDING_BYTES):
-        if len(events) >= MAX_EVENTS:
-            raise TooLarge(f"event log of more than {MAX_EVENTS} events")
-        events.append(_legacy_event(reader) if sizes is None else _agile_event(reader, sizes))
-    for event in events:
-        if event.type != EV_NO_ACTION and event.pcr >= PCR_COUNT:
-            raise Malformed(f"event log: an event extends register {event.pcr}, there are {PCR_COUNT}")
-    return tuple(events)
-
-
-def _legacy_event(reader: Reader) -> Event:
-    pcr = reader.u32("pcrIndex")
-    kind = reader.u32("eventType")
-    digest = reader.take(_SHA1_BYTES, "digest")
-    return Event(pcr, kind, {"sha1": digest}, reader.take(reader.u32("eventDataSize"), "eventData"))
-
-
-def _agile_event(reader: Reader, sizes: dict[int, tuple[str, int]]) -> Event:
-    pcr = reader.u32("pcrIndex")
-    kind = reader.u32("eventType")
-    count = reader.u32("digest count")
-    if count != len(sizes):
-        raise Malformed(
-            f"event log: an event has {count} digests, the header names {len(sizes)} algorithms"
-        )
-    digests: dict[str, bytes] = {}
-    for _ in range(count):
-        algorithm = reader.u16("digest algorithm")
-        if algorithm not in sizes:
-            raise Malformed(f"event log: digest algorithm {algorithm:#06x} is not in the header")
-        name, size = sizes[algorithm]
-        if name in digests:
-            raise Malformed(f"event log: an event has two {name} digests")
-        digests[name] = reader.take(size, "digest")
-    return Event(pcr, kind, digests, reader.take(reader.u32("eventSize"), "event"))
-
-
-def _spec_id(data: bytes) -> dict[int, tuple[str, int]]:
-    """TCG_EfiSpecIdEvent: TPM_ALG_ID to name and digest size, in order."""
-    reader = Reader(data, "TCG_EfiSpecIdEvent", "little")
-    reader.take(len(_SPEC_ID_03), "signature")
-    reader.u32("platformClass")
-    reader.take(3, "specVersion and specErrata")
-    reader.u8("uintnSize")
-    count = reader.u32("numberOfAlgorithms")
-    if not 1 <= count <= _MAX_ALGORITHMS:
-        raise Malformed(f"event log: header with {count} algorithms, 1 to {_MAX_ALGORITHMS} are accepted")
-    sizes: dict[int, tuple[str, int]] = {}
-    for _ in range(count):
-        algorithm, size = reader.u16("algorithmId"), reader.u16("digestSize")
-        if algorithm not in HASHES:
-            raise UnsupportedEvidence(f"event log: digest algorithm {algorithm:#06x} is not known")
-        if algorithm in sizes:
-            raise Malformed(f"event log: the header names algorithm {algorithm:#06x} twice")
-        if size != HASHES[algorithm][1]:
-            raise Malformed(
-                f"event log: the header says {size} bytes for {HASHES[algorithm][0]}, "
-                f"it has {HASHES[algorithm][1]}"
-            )
-        sizes[algorithm] = HASHES[algorithm]
-    reader.take(reader.u8("vendorInfoSize"), "vendorInfo")
-    reader.finish()
-    return sizes
+    try:
+        return tcg_log.replay(log, bank)
+    except LogContradiction as error:
+        raise EventLogMismatch(error.message) from error
+    except HashUnknown as error:
+        raise UnsupportedEvidence(error.message) from error

@@ -4,9 +4,10 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 OPA_VERSION := v1.22.2
+DISTRIBUTION_VERSION := v3.1.2
 GUEST_VENV := .venv-guest
 
-.PHONY: help setup system-packages opa demo test lint types imports check bench lock errors-doc fuzz clean
+.PHONY: help setup system-packages opa registries demo test lint types imports check bench lock errors-doc fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,10 +24,13 @@ system-packages: ## swtpm, tpm2-tools, OVMF and PostgreSQL, where that is permit
 opa: ## the OPA server, built with Go at a pinned version into .tools/bin
 	@scripts/install-opa $(OPA_VERSION)
 
+registries: ## two OCI registries, built with Go at pinned versions into .tools/bin
+	@scripts/install-registries $(DISTRIBUTION_VERSION)
+
 demo: setup system-packages ## the main job end to end on real input, explained
 	@$(BIN)/python examples/demo
 
-test: setup system-packages opa ## every test, with the real components
+test: setup system-packages opa registries ## every test, with the real components
 	@$(BIN)/python -m pytest
 
 lint: setup ## ruff, and the formatter's check

@@ -6,7 +6,14 @@ import importlib
 import sys
 import warnings
 
-_ALL = ("appraisal_in_process", "policy_engines", "guest_size", "http_appraisals")
+_ALL = (
+    "appraisal_in_process",
+    "policy_engines",
+    "bundle_verifications",
+    "guest_size",
+    "reference_values",
+    "http_appraisals",
+)
 
 
 def main() -> None:

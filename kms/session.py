@@ -29,7 +29,7 @@ class AttestedSession(msgspec.Struct, frozen=True):
         appraisal_policy: name of the appraisal policy.
         appraisal_policy_digest: SHA-256 of the version that decided, hex.
         snapshot: reference-value snapshot that it decided on.
-        references: ids of the reference values relied on.
+        references: ids of the reference values relied on, those that nobody signed included.
     """
 
     jti: str
@@ -72,6 +72,7 @@ class _Additions(msgspec.Struct, frozen=True):
     policy_digest: str
     snapshot: str
     reference_values: tuple[str, ...]
+    unverified_reference_values: tuple[str, ...] = ()
     identity: str | None = None
 
 
@@ -109,5 +110,5 @@ def session_of(claims: Mapping[str, Any]) -> AttestedSession:
         appraisal_policy=appraisal.policy,
         appraisal_policy_digest=additions.policy_digest,
         snapshot=additions.snapshot,
-        references=frozenset(additions.reference_values),
+        references=frozenset(additions.reference_values + additions.unverified_reference_values),
     )

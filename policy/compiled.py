@@ -35,6 +35,11 @@ class CheckedPolicy:
         return self._prepared.reference_names
 
     @property
+    def unverified_names(self) -> frozenset[str]:
+        """Every name of an unverified reference value that the policy mentions."""
+        return self._prepared.input_names.get("unverified_reference") or frozenset()
+
+    @property
     def input_names(self) -> Mapping[str, frozenset[str] | None]:
         """Members of the input that the policy mentions."""
         return self._prepared.input_names

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from policy.scope import COMPREHENSIONS, SHIM, declared, flat
+from policy.scope import COMPREHENSIONS, HELPERS, SHELVES, declared, flat
 from policy.tree import LITERALS, clause_nodes, path_of
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class _Estimate:
             return self._size(node, scope)
         if path[0] != "input":
             return self._rule_size(path[0]) if path[0] in self._known else INNER_MEMBERS
-        if path[1][:1] == ("reference",):
+        if path[1] and path[1][0] in SHELVES:
             return REFERENCE_VALUES
         return INNER_MEMBERS if _computed_index(node) else MEMBERS
 
@@ -182,7 +182,7 @@ class _Estimate:
 
     def _call_size(self, node: Node, scope: _Scope) -> int:
         name = str(node.value)
-        if name == SHIM:
+        if name in HELPERS:
             return REFERENCE_VALUES
         if name in self._known:
             return self._rule_size(name)

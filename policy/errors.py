@@ -54,6 +54,20 @@ class PolicyCorrupt(PolicyError):
     advice = "Someone or something changed the database; restore it, or put and activate the policy anew."
 
 
+class PolicySerialStale(PolicyError):
+    """A policy with a serial below, or equal to and other than, one that was active before."""
+
+    code = "policy.serial"
+    advice = "Issue the policy with a higher serial; what was active once is never undercut."
+
+
+class PolicyRollbackRefused(PolicyError):
+    """The policy is one with serials: there is no way back, only a next one."""
+
+    code = "policy.rollback_refused"
+    advice = "Issue the earlier content again with a higher serial, and activate that."
+
+
 class PolicyEngineUnavailable(UnavailableError):
     """The OPA server does not answer; the decision is a denial."""
 

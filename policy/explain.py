@@ -21,7 +21,7 @@ import regorus
 from common.errors import Malformed
 from policy.modules import for_regorus, part_for_regorus
 from policy.port import RuleTrace
-from policy.scope import SHIM
+from policy.scope import HELPERS
 from policy.tree import clause_nodes, engine_message, is_engine_failure
 
 if TYPE_CHECKING:
@@ -168,6 +168,6 @@ def _mentions(module: Module) -> dict[str, list[str]]:
         nodes = [node for clause in rule.clauses for node in clause_nodes(clause)]
         for node in sorted(nodes, key=lambda item: item.start):
             name = str(node.value)
-            if node.tag in ("Var", "Call") and name in names and name != SHIM:
+            if node.tag in ("Var", "Call") and name in names and name not in HELPERS:
                 found[rule.name].append(name)
     return found

@@ -13,8 +13,9 @@ Both keep every line on its line. The source itself, its digest and what is stor
 
 Each engine also loads helper modules in the policy's package: ``touchstone_result``, an object that
 gives each entry point as a list of no or one value, so that undefined is told apart from every value and
-one evaluation answers all; and, where it is used, CoCo's ``query_reference_value`` over
-``input.reference``:
+one evaluation answers all; and, where they are used, ``reference_groups`` and CoCo's
+``query_reference_value`` over ``input.reference``. ``reference_groups(name, value)`` is the set of groups
+that hold a live value; it is empty where no live value of that name is equal. Of ``query_reference_value``:
 
 * values that are members of a set give the list of them;
 * one value that is registered as a single value gives that value; several contradict each other, and are
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING, Final
 from policy.errors import PolicyRejected
 from policy.port import ENTRY_POINTS, PolicyKind, PolicySource
 from policy.profile import RESERVED_PREFIX, Problem, problems
-from policy.scope import SHIM, all_statements, input_references
+from policy.scope import GROUPS, HELPERS, SHIM, all_statements, input_references
 from policy.tree import Module, clause_nodes, parse
 
 if TYPE_CHECKING:
@@ -62,6 +63,14 @@ else := value if {{
 	[value] = [entry.value | entry := input.reference[name][_]]
 }}
 """
+_GROUPS_TEXT: Final = f"""
+{GROUPS}(name, value) := {{group |
+	entry := input.reference[name][_]
+	entry.value == value
+	group := entry.groups[_]
+}}
+"""
+_HELPER_TEXTS: Final = {SHIM: _SHIM_TEXT, GROUPS: _GROUPS_TEXT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +83,7 @@ class Prepared:
         reference_names: every reference name it mentions.
         input_names: members of ``input`` it mentions, see ``policy.port.CompiledPolicy``.
         entry_points: those of its kind that it defines.
-        uses_shim: it calls ``query_reference_value``.
+        helpers: of ``policy.scope.HELPERS`` those that it calls.
     """
 
     source: PolicySource
@@ -82,7 +91,7 @@ class Prepared:
     reference_names: frozenset[str]
     input_names: Mapping[str, frozenset[str] | None]
     entry_points: tuple[str, ...]
-    uses_shim: bool
+    helpers: frozenset[str]
 
     def result_module(self, package: str) -> str:
         """The rule that answers every entry point. It refers to the policy: load it last."""
@@ -92,8 +101,9 @@ class Prepared:
         return f"package {package}\n\n{RESULT} := {{{fields}}}\n"
 
     def shim_module(self, package: str) -> str | None:
-        """``query_reference_value``, if the policy calls it. The policy refers to it: load it first."""
-        return f"package {package}\n{_SHIM_TEXT}" if self.uses_shim else None
+        """The helpers that the policy calls, if any. The policy refers to them: load it first."""
+        texts = [_HELPER_TEXTS[name] for name in sorted(self.helpers)]
+        return f"package {package}\n{''.join(texts)}" if texts else None
 
 
 def prepare(source: PolicySource) -> Prepared:
@@ -111,7 +121,8 @@ def prepare(source: PolicySource) -> Prepared:
     names = reference_names(module) if source.kind is PolicyKind.APPRAISAL else frozenset()
     defined = {rule.name for rule in module.rules}
     entries = tuple(entry for entry in ENTRY_POINTS[source.kind] if entry.rsplit(".", 1)[1] in defined)
-    return Prepared(source, module, names, input_names(module), entries, any(_shim_calls(module)))
+    helpers = frozenset(str(call.value) for call in _helper_calls(module))
+    return Prepared(source, module, names, input_names(module), entries, helpers)
 
 
 def rejection(found: list[Problem]) -> PolicyRejected:
@@ -150,8 +161,8 @@ def contract_problems(module: Module, kind: PolicyKind) -> list[Problem]:
 
 
 def reference_names(module: Module) -> frozenset[str]:
-    """Names in ``query_reference_value("n")``, ``input.reference.n`` and ``input.reference["n"]``."""
-    names = {str(call.children[0].value) for call in _shim_calls(module) if call.children}
+    """Names in calls of the helpers, in ``input.reference.n`` and in ``input.reference["n"]``."""
+    names = {str(call.children[0].value) for call in _helper_calls(module) if call.children}
     for clause in _clauses(module):
         for _, path in input_references(clause):
             if len(path) > 1 and path[0] == "reference" and path[1] is not None:
@@ -243,10 +254,10 @@ def _respelt(module: Module, statement: Statement) -> str | None:
     return "; ".join([f"{value} {operator} {member}", *lines])
 
 
-def _shim_calls(module: Module) -> Iterator[Node]:
+def _helper_calls(module: Module) -> Iterator[Node]:
     for clause in _clauses(module):
         for node in clause_nodes(clause):
-            if node.tag == "Call" and node.value == SHIM:
+            if node.tag == "Call" and node.value in HELPERS:
                 yield node
 
 

@@ -5,7 +5,8 @@ Invariants, the same on every engine (``tests/policy`` runs one suite on all of 
 * A policy is compiled once per digest and evaluated many times; nothing is parsed per request.
 * The input is one JSON document. Reference values stand in it under ``reference``: an object per name
   the policy mentions, keyed by the value's canonical text (``ReferenceEntry``); a policy never sees
-  the whole store. CoCo's ``query_reference_value(name)`` is a shim over the same member.
+  the whole store. CoCo's ``query_reference_value(name)`` is a shim over the same member. What nobody's
+  signature was verified of stands under ``unverified_reference`` instead, for who asks for it by name.
 * An entry point that is undefined is *absent* from the result. An evaluation error raises. Callers
   treat both as a denial.
 """
@@ -89,6 +90,10 @@ class CompiledPolicy(Protocol):
         """Every reference name that the policy mentions, found in its syntax tree."""
 
     @property
+    def unverified_names(self) -> frozenset[str]:
+        """Every name that the policy mentions under ``input.unverified_reference``."""
+
+    @property
     def input_names(self) -> Mapping[str, frozenset[str] | None]:
         """Members of ``input`` that the policy mentions, each with its members; None: used whole.
 
@@ -137,12 +142,15 @@ class ReferenceEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         value: the JSON scalar.
         scalar: CoCo registered it as a single value, not as a member of a list.
-        group: values of one release share a group.
+        group: one of ``groups``.
+        groups: names of the releases that hold the value, sorted; a release matches as a whole, so
+            values that are compared together must have one in common.
     """
 
     value: Any
     scalar: bool = False
     group: str | None = None
+    groups: tuple[str, ...] = ()
 
 
 def canonical_key(value: object) -> str:

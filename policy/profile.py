@@ -3,8 +3,8 @@
 Checked on the syntax tree at upload, the same for every engine (``profile.json`` is the list; why each
 rule is there, and the measurements behind it, are in docs/policies.md):
 
-1. Calls: only the policy's own functions, ``query_reference_value`` in appraisal policies, and the
-   built-ins of the allow-list. No network, clock, environment, randomness, tokens, dynamic policies.
+1. Calls: only the policy's own functions, ``query_reference_value`` and ``reference_groups`` in appraisal
+   policies, and the built-ins of the allow-list. No network, clock, environment, randomness, tokens, dynamic policies.
 2. No ``with``; no ``data``; no import but that of the language version.
 3. Names: one segment; not a built-in's, not ours; every name used is known.
 4. Under ``not``, and as a value, only operands that cannot be undefined stand in calls and ``in``.
@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Final
 from policy.cost import excessive
 from policy.port import PolicyKind
 from policy.scope import (
-    SHIM,
+    HELPERS,
+    SHELVES,
     all_statements,
     argument_names,
     bound_in_body,
@@ -109,7 +110,7 @@ class _Profile:
 
         if rule.dotted:
             yield at("name", f"rule {rule.name}: a rule's name is a single identifier")
-        if rule.name.startswith(RESERVED_PREFIX) or rule.name == SHIM:
+        if rule.name.startswith(RESERVED_PREFIX) or rule.name in HELPERS:
             yield at("name", f"the name {rule.name} is reserved")
         if rule.name in BUILTINS or rule.name in REFUSED or rule.name in ("input", "data"):
             yield at("name", f"the name {rule.name} belongs to Rego")
@@ -176,11 +177,11 @@ class _Profile:
         name = str(node.value)
         if name in self._functions:
             return
-        if name == SHIM:
+        if name in HELPERS:
             if self._kind is not PolicyKind.APPRAISAL:
-                yield at("builtin", f"{SHIM} belongs to appraisal policies")
-            elif len(node.children) != 1 or node.children[0].tag not in ("String", "RawString"):
-                yield at("reference", f"{SHIM} takes one literal name")
+                yield at("builtin", f"{name} belongs to appraisal policies")
+            elif len(node.children) != HELPERS[name] or node.children[0].tag not in ("String", "RawString"):
+                yield at("reference", f"{name} takes one literal name{_further(name)}")
         elif name not in BUILTINS:
             yield at("builtin", f"{name} is refused: {_why(name)}")
         elif name == "sprintf" and not _plain_format(node):
@@ -193,8 +194,8 @@ class _Profile:
             if not path or path[0] is None:
                 message = "name the member of input that is meant: a whole or computed input is refused"
                 yield Problem(node.line, node.column, "input", message)
-            elif path[0] == "reference" and (len(path) == 1 or path[1] is None):
-                message = "a reference name must be literal: input.reference.NAME"
+            elif path[0] in SHELVES and (len(path) == 1 or path[1] is None):
+                message = f"a reference name must be literal: input.{path[0]}.NAME"
                 yield Problem(node.line, node.column, "reference", message)
 
     def _head_iteration(self, rule: Rule, clause: Clause) -> Iterator[Problem]:
@@ -207,6 +208,10 @@ class _Profile:
 
 
 _MEMBER_AND_COLLECTION: Final = 2
+
+
+def _further(name: str) -> str:
+    return " and a value" if HELPERS[name] > 1 else ""
 
 
 def _forms(statement: Statement) -> Iterator[tuple[str, str]]:

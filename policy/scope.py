@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from policy.tree import Clause, Module, Node, Rule, Statement
 
 SHIM: Final = "query_reference_value"
+GROUPS: Final = "reference_groups"
+# Functions that the engines bring for appraisal policies, each with its number of arguments; the first is
+# the literal name of a reference value.
+HELPERS: Final = {SHIM: 1, GROUPS: 2}
+# Members of an appraisal's input that hold reference values by name.
+SHELVES: Final = frozenset({"reference", "unverified_reference"})
 COMPREHENSIONS: Final = frozenset({"ArrayCompr", "SetCompr", "ObjectCompr"})
 _COLLECTIONS: Final = frozenset({"Array", "Set", "Object"})
 _REFERENCES: Final = frozenset({"RefDot", "RefBrack"})

@@ -7,6 +7,7 @@ Invariants:
 * Putting a version activates nothing. Who activated what, and when, stays on record.
 * ``rollback`` goes back to what was active before, and once more to what was active before that: it never
   alternates between two versions.
+* Policies with serials only go forward (``policy.serials``): no rollback, no lower serial.
 * Who names the version that was seen active (``expected``) is told when that is no longer so.
 
 Not done here: compiling. The caller compiles with its engine first, so that only what compiles is put.
@@ -23,6 +24,7 @@ from sqlalchemy import and_, func, insert, select, update
 
 from common.encoding import identifier
 from common.errors import Malformed, SchemaMismatch, TooLarge
+from policy import serials
 from policy.errors import PolicyNotFound, PolicyStale
 from policy.port import PolicyKind
 from policy.tables import policy_activation, policy_active, policy_state, policy_version
@@ -42,6 +44,7 @@ from storage.database import from_micros, to_micros
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from policy.serials import Serial
     from storage.database import Database
 
 __all__ = [
@@ -146,6 +149,7 @@ class PolicyStore:
         by: str,
         now: datetime,
         expected: int | msgspec.UnsetType | None = msgspec.UNSET,
+        serial: Serial | None = None,
     ) -> PolicyVersion:
         """Make a version the active one; nothing happens if it is already.
 
@@ -156,11 +160,13 @@ class PolicyStore:
             by: the caller.
             now: aware UTC.
             expected: the version that the caller saw active (None: saw none); not compared if not given.
+            serial: what the version says of its place; the caller has read it out of its text.
 
         Raises:
             PolicyNotFound: there is no such version.
             PolicyCorrupt: its text was altered.
             PolicyStale: another version than ``expected`` is active.
+            PolicySerialStale: its serial is behind one that was active, or it has none and others had.
         """
         _check_caller(by)
         with self._database.write() as connection:
@@ -168,6 +174,7 @@ class PolicyStore:
             present = pointer(connection, kind, name)
             _demand_expected(present, expected)
             chosen = read_version(connection, kind, name, version)
+            serials.advance(connection, kind, name, serial, now)
             if present is None or present.version != version:
                 previous = None if present is None else present.activation
                 row = _activation_row(chosen, "activate", previous, by, now)
@@ -189,10 +196,12 @@ class PolicyStore:
             PolicyNotFound: none is active, or none was before.
             PolicyCorrupt: its text was altered.
             PolicyStale: another version than ``expected`` is active.
+            PolicyRollbackRefused: policies of that name have serials.
         """
         _check_caller(by)
         with self._database.write() as connection:
             generation = _lock(connection)
+            serials.refuse_rollback(connection, kind, name)
             present = pointer(connection, kind, name)
             _demand_expected(present, expected)
             earlier = None if present is None else _earlier(connection, present.activation)

@@ -81,5 +81,16 @@ policy_active = Table(
     ),
 )
 
+# Highest serial that was ever active, of policies that have serials: they never go back.
+policy_serial = Table(
+    "policy_serial",
+    METADATA,
+    Column("kind", String(16), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("serial", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),  # of the document with that serial, hex
+    Column("at", BigInteger, nullable=False),  # microseconds since the epoch
+)
+
 _seed = "INSERT INTO policy_state (id, generation) VALUES (1, 0)"
 event.listen(policy_state, "after_create", DDL(_seed))  # type: ignore[no-untyped-call]

@@ -20,6 +20,7 @@ class Subject(msgspec.Struct, frozen=True):
     Attributes:
         name: artefact name; may be empty in the wild.
         digest: algorithm to lower-case hex; at least one of sha256, sha384, sha512.
+            A verification summary's subject may have an identifier instead (``gce_image_id``).
     """
 
     name: str
@@ -46,14 +47,19 @@ class Signer(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who signed, as proven by certificate or key.
 
     Attributes:
-        kind: ``certificate`` or ``key``.
-        identity: the certificate's SAN (URI or e-mail), or ``key:<sha256 of SPKI DER>``.
+        kind: ``certificate`` or ``key``; ``functionary`` for a key that a layout authorises and the trust
+            policy does not name: it never counts as a signer of the policy.
+        identity: the certificate's SAN (URI or e-mail), ``key:<sha256 of SPKI DER>``, or the KMS resource
+            name of a Google Cloud Build key.
         root: name of the trust root in the trust policy that vouches for it.
         issuer: OIDC issuer (OID 1.3.6.1.4.1.57264.1.8, else .1.1).
         claims: Fulcio certificate extensions by name (OIDs 1.3.6.1.4.1.57264.1.9 to .1.22):
             ``build_signer_uri``, ``build_signer_digest``, ``runner_environment``,
             ``source_repository_uri``, ``source_repository_digest``, ``source_repository_ref``,
             ``build_config_uri``, ``build_trigger``, ``run_invocation_uri`` ...
+        certificate: SHA-256 of the signing certificate's DER, hex.
+        serial: the certificate's serial number, lower-case hex without leading zeros.
+        key: SHA-256 of the key's SubjectPublicKeyInfo (DER), hex; of a ``key`` it is in the identity.
     """
 
     kind: str
@@ -61,6 +67,9 @@ class Signer(msgspec.Struct, frozen=True, omit_defaults=True):
     root: str
     issuer: str | None = None
     claims: dict[str, str] = {}
+    certificate: str | None = None
+    serial: str | None = None
+    key: str | None = None
 
 
 class AuthenticStatement(msgspec.Struct, frozen=True):
@@ -77,6 +86,7 @@ class AuthenticStatement(msgspec.Struct, frozen=True):
         signed_at: the instant at which the signer's certificate was judged.
         unverified: nobody's signature was verified: a source that the trust policy opts in to as such.
             ``signers`` is then empty, and its values never count as trusted ones.
+        log_id: id of the transparency log (SHA-256 of its key), hex, if logged.
     """
 
     envelope: bytes
@@ -88,6 +98,19 @@ class AuthenticStatement(msgspec.Struct, frozen=True):
     log_index: int | None = None
     log_time: datetime | None = None
     unverified: bool = False
+    log_id: str | None = None
+
+
+class Material(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that a build consumed, by its builder's word.
+
+    Attributes:
+        uri: as stated, not normalised; where it came from.
+        digest: algorithm to lower-case hex, as stated; may be empty.
+    """
+
+    uri: str | None = None
+    digest: dict[str, str] = {}
 
 
 class AdmittedStatement(msgspec.Struct, frozen=True):
@@ -103,6 +126,12 @@ class AdmittedStatement(msgspec.Struct, frozen=True):
         domains: trust domains that the admitted signers belong to (independent of each other by the
             policy's word), without repetition.
         required_domains: how many distinct domains must attest a value before it counts.
+        required_predicates: predicate types that must still be attested for the same artefacts before a
+            value can be derived (``provenance.trust.domains.together``).
+        supporting: nothing is derived from it: it is one of the policy's ``supporting_predicates``.
+        valid_until: end of validity of everything derived, where an exception of the policy admitted
+            the statement.
+        materials: resolved dependencies of the build.
     """
 
     authentic: AuthenticStatement
@@ -113,6 +142,10 @@ class AdmittedStatement(msgspec.Struct, frozen=True):
     source_revision: str | None = None
     domains: tuple[str, ...] = ()
     required_domains: int = 1
+    required_predicates: tuple[str, ...] = ()
+    supporting: bool = False
+    valid_until: datetime | None = None
+    materials: tuple[Material, ...] = ()
 
 
 class Artifact(msgspec.Struct, frozen=True):
@@ -153,7 +186,7 @@ class DerivedValue(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         name: reference name (``snp_launch_measurement``).
         value: JSON scalar; digests as lower-case hex.
-        tee: ``snp`` or ``tpm``.
+        tee: what it is a value of: ``snp``, ``tpm``, ``sgx``, ``tdx``.
         group: release it belongs to.
         rule: rule and version (``snp-launch-digest/1``).
         inputs: artefact role to digest, and the launch shape, as used.

@@ -15,9 +15,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from common.errors import InvalidSetting
 from policy.port import PolicyKind, PolicySource
-from provenance.errors import EnvelopeMalformed
+from provenance.errors import EnvelopeMalformed, NotDerivable, PredicatesMissing
+from provenance.instants import earliest
 from provenance.reader import receive
 from provenance.readers import readers_of
 from provenance.trust import admission
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from common.checks import Check
     from policy.port import CompiledPolicy, PolicyEngine
+    from provenance.layout.inspection import InspectionRunner
     from provenance.model import (
         AdmittedStatement,
         Artifact,
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
         DerivationRequest,
         DerivedValue,
     )
+    from provenance.sigstore.trust_root import PublicGood
     from provenance.trust import TrustPolicy
 
 
@@ -43,21 +49,34 @@ class Pipeline:
     Args:
         trust: the policy.
         engine: compiles and evaluates its Rego; needed only where the policy has some.
+        environment: which of the policy's environments decides; needed where it has some.
+        public_good: stands for the public-good root; the pinned one if None.
+        inspections: runs the commands of in-toto layouts' inspections; None runs none.
 
     Raises:
         PolicyError: the policy's Rego is refused.
         InvalidSetting: the policy has Rego and there is no engine.
+        TrustPolicyInvalid: the policy has environments, and not this one.
     """
 
-    def __init__(self, trust: TrustPolicy, engine: PolicyEngine | None = None) -> None:
+    def __init__(
+        self,
+        trust: TrustPolicy,
+        engine: PolicyEngine | None = None,
+        *,
+        environment: str | None = None,
+        public_good: PublicGood | None = None,
+        inspections: InspectionRunner | None = None,
+    ) -> None:
         """Prepare readers and Rego."""
+        trust = trust.used_in(environment, public_good)
         self.trust = trust
         self._rego: CompiledPolicy | None = None
         if trust.document.rego is not None:
             if engine is None:
                 raise InvalidSetting("the trust policy has Rego, and no policy engine is configured")
             self._rego = engine.compile(PolicySource(PolicyKind.TRUST, trust.document.rego))
-        self._readers = readers_of(trust)
+        self._readers = readers_of(trust, inspections)
 
     def authenticate(self, envelope: bytes, now: datetime) -> AuthenticStatement:
         """Verify signature, signer, log entry and time, and parse the statement.
@@ -90,9 +109,35 @@ class Pipeline:
         """Derive reference values from an admitted statement and artefacts that are its subjects.
 
         Raises:
+            PredicatesMissing: the policy requires further attestations (``trust.domains.together``).
             SubjectMismatch: an artefact is not a subject.
             DerivationError: the artefacts and the request do not determine a measurement.
         """
         from provenance import derivation  # noqa: PLC0415 (its parsers are not needed to admit)
 
-        return derivation.derive(admitted, request, artifacts)
+        if admitted.supporting:
+            raise NotDerivable(
+                f"{admitted.authentic.statement.predicate_type} only supports under this trust policy",
+                advice="Derive from the attestation that it supports (supporting_predicates).",
+            )
+        if admitted.required_predicates:
+            raise PredicatesMissing(
+                "the trust policy requires further attestations of the same artefacts:"
+                f" {', '.join(admitted.required_predicates)}"
+            )
+        derived = derivation.derive(admitted, request, artifacts)
+        if admitted.valid_until is None:
+            return derived
+        # What an exception admitted ends with the exception.
+        return tuple(
+            msgspec.structs.replace(value, expires=earliest(value.expires, admitted.valid_until))
+            for value in derived
+        )
+
+    def explain(self, authentic: AuthenticStatement, now: datetime) -> tuple[Check, ...]:
+        """Every rule of the policy on an authentic statement, also those after a refusal.
+
+        Raises:
+            PolicyError: the policy's Rego cannot be evaluated.
+        """
+        return admission.explain(authentic, self.trust, self._rego, now)

@@ -21,7 +21,7 @@ from provenance.errors import StatementMalformed
 from provenance.model import Statement, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 STATEMENT_V1: Final = "https://in-toto.io/Statement/v1"
 STATEMENT_V01: Final = "https://in-toto.io/Statement/v0.1"
@@ -35,6 +35,13 @@ MAX_SUBJECTS: Final = 4096
 _HEX_LENGTH: Final = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
 STRONG_ALGORITHMS: Final = ("sha256", "sha384", "sha512")
 _HEX = re.compile(r"[0-9a-f]+\Z")
+# Verification summaries are also issued for what has an identifier and no digest (a cloud's disk image).
+# Whether such a subject counts is the trust policy's word (``provenance.trust.vsa_rules``); no artefact
+# at hand ever matches one.
+OPAQUE_SUBJECT_TYPES: Final = (
+    "https://slsa.dev/verification_summary/v1",
+    "https://slsa.dev/verification_summary/v0.2",
+)
 
 _MEMBERS = frozenset({"_type", "subject", "predicateType", "predicate"})
 # ResourceDescriptor: further members carry no identity and are ignored, others are refused.
@@ -60,19 +67,33 @@ def parse(payload: bytes) -> Statement:
         raise StatementMalformed(error.message) from error
     if not isinstance(document, dict):
         raise StatementMalformed("the statement is not an object")
+    return from_document(document)
+
+
+def from_document(document: Mapping[str, Any]) -> Statement:
+    """The statement that a decoded payload is, for formats that wrap it.
+
+    Args:
+        document: the payload as ``strict_json`` decoded it.
+
+    Raises:
+        StatementMalformed: see ``parse``.
+    """
     unknown = set(document) - _MEMBERS
     if unknown:
         raise StatementMalformed(f"the statement has unknown members: {_names(unknown)}")
     kind = document.get("_type")
     if kind not in (STATEMENT_V1, STATEMENT_V01):
         raise StatementMalformed("_type is neither Statement v1 nor v0.1")
-    predicate = document.get("predicate")
+    # in-toto spec/v1/statement.md: "Unset is treated the same as set-but-empty"; cosign leaves it out.
+    predicate = document.get("predicate", {})
     if not isinstance(predicate, dict):
         raise StatementMalformed("the predicate is not an object")
+    predicate_type = _text(document.get("predicateType"), "predicateType")
     return Statement(
         type=kind,
-        subjects=_subjects(document.get("subject")),
-        predicate_type=_text(document.get("predicateType"), "predicateType"),
+        subjects=_subjects(document.get("subject"), opaque=predicate_type in OPAQUE_SUBJECT_TYPES),
+        predicate_type=predicate_type,
         predicate=predicate,
     )
 
@@ -85,17 +106,37 @@ def find_subject(statement: Statement, algorithm: str, digest: str) -> Subject |
     return None
 
 
-def _subjects(value: object) -> tuple[Subject, ...]:
+def check_digests(value: object) -> dict[str, str]:
+    """A digest set that identifies an artefact, as a subject's must.
+
+    Raises:
+        StatementMalformed: not an object of strings, known algorithms not in lower-case hex of their
+            length, or no SHA-256, SHA-384 or SHA-512 digest.
+    """
+    return _digest_set(value)
+
+
+def check_digest_forms(digests: Mapping[str, str]) -> None:
+    """Digests of a resource that need not identify an artefact by themselves (a Git commit).
+
+    Raises:
+        StatementMalformed: one is empty, or of a known algorithm and not in lower-case hex of its length.
+    """
+    for algorithm, digest in digests.items():
+        _check_digest(algorithm, digest)
+
+
+def _subjects(value: object, *, opaque: bool) -> tuple[Subject, ...]:
     if not isinstance(value, list) or not value:
         raise StatementMalformed("the statement has no subject")
     if len(value) > MAX_SUBJECTS:
         raise StatementMalformed(f"the statement has {len(value)} subjects, the limit is {MAX_SUBJECTS}")
-    subjects = tuple(_subject(item) for item in value)
+    subjects = tuple(_subject(item, opaque=opaque) for item in value)
     _refuse_ambiguity(subjects)
     return subjects
 
 
-def _subject(value: object) -> Subject:
+def _subject(value: object, *, opaque: bool) -> Subject:
     if not isinstance(value, dict):
         raise StatementMalformed("a subject is not an object")
     unknown = set(value) - _SUBJECT_MEMBERS
@@ -104,15 +145,16 @@ def _subject(value: object) -> Subject:
     name = value.get("name", "")
     if not isinstance(name, str):
         raise StatementMalformed("a subject's name is not a string")
-    return Subject(name=name, digest=_digest_set(value.get("digest")))
+    return Subject(name=name, digest=_digest_set(value.get("digest"), opaque=opaque))
 
 
-def _digest_set(value: object) -> dict[str, str]:
+def _digest_set(value: object, *, opaque: bool = False) -> dict[str, str]:
     if not isinstance(value, dict) or not value:
         raise StatementMalformed("a subject has no digest")
     for algorithm, digest in value.items():
         _check_digest(algorithm, digest)
-    if not any(algorithm in value for algorithm in STRONG_ALGORITHMS):
+    named = opaque and not _HEX_LENGTH.keys() >= value.keys()
+    if not named and not any(algorithm in value for algorithm in STRONG_ALGORITHMS):
         raise StatementMalformed(
             "a subject has only digests weaker than SHA-256 or of algorithms that are not known"
         )

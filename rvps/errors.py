@@ -24,3 +24,10 @@ class UnknownReferenceValue(ReferenceValueError):
 
     code = "reference.unknown_value"
     advice = "List reference values with `touchstone rv list`."
+
+
+class NotExportable(ReferenceValueError):
+    """Values cannot be written in the format that is asked for."""
+
+    code = "reference.not_exportable"
+    advice = "Export fewer values: name a group, a TEE or a reference name."

@@ -4,8 +4,9 @@ Order, all in one write transaction that first takes the store's state (so that 
 between):
 
 1. everything that will be stored is checked;
-2. a retracted attestation is refused, and one that a standing retraction covers;
-3. attestation, envelope, signers and origins are written, unless they are there;
+2. a retracted attestation is refused, and one that a standing retraction covers (so are one by a retracted
+   submitter, and a derivation by a retracted rule or tool);
+3. attestation, envelope, signers, materials and origins are written, unless they are there;
 4. values that are not there are written;
 5. if anything was written, the store's state advances.
 
@@ -31,8 +32,12 @@ from rvps.ingest_rows import (
     check,
     document_row,
     effective_at,
+    first_signer,
+    key_of,
+    material_rows,
     origin_rows,
     origins_of,
+    part_rows,
     signer_rows,
     value_row,
 )
@@ -40,8 +45,10 @@ from rvps.rows import IN_CHUNK
 from rvps.tables import (
     attestation,
     attestation_document,
+    attestation_material,
     attestation_origin,
     attestation_signer,
+    derivation_part,
     reference_value,
     retraction,
 )
@@ -119,13 +126,16 @@ def ingest_in(
     rows = {row["id"]: row for row in (value_row(admitted, value) for value in derived)}
     before = snapshot.lock(connection)
     known = _known(connection, admitted.authentic.attestation)
-    _refuse_retracted(connection, admitted, origins, known)
+    facts = _facts(admitted, origins, rows.values(), known)
+    facts = msgspec.structs.replace(facts, submitter=submitted_by, submitted_at=to_micros(now))
+    _refuse_retracted(connection, facts, known)
     stamp = {"submitted_by": submitted_by, "submitted_at": to_micros(now), "epoch": before.epoch + 1}
     wrote = _write_attestation(connection, admitted, origins, known, stamp)
     present = _present(connection, rows)
     dead = _individually_retracted(connection, admitted.authentic.attestation)
     fresh = [row for row in rows.values() if row["id"] not in present and _claim(row) not in dead]
     if fresh:
+        _write_parts(connection, [row["derivation"] for row in fresh])
         connection.execute(insert(reference_value), [row | stamp for row in fresh])
     added = tuple(row["id"] for row in fresh)
     after = before
@@ -151,36 +161,44 @@ def ingest_in(
 
 def _known(connection: Connection, digest: str) -> Any:
     return connection.execute(
-        select(attestation.c.retraction, attestation.c.effective_at, attestation.c.signers).where(
-            attestation.c.digest == digest
-        )
+        select(
+            attestation.c.retraction,
+            attestation.c.effective_at,
+            attestation.c.signers,
+            attestation.c.unverified,
+        ).where(attestation.c.digest == digest)
     ).one_or_none()
 
 
-def _refuse_retracted(
-    connection: Connection, admitted: AdmittedStatement, origins: Sequence[Origin], known: Any
-) -> None:
+def _refuse_retracted(connection: Connection, facts: Facts, known: Any) -> None:
     by = known.retraction if known is not None else None
     if by is None:
-        since = known.effective_at if known is not None else effective_at(admitted)
-        by = targets.standing(connection, _facts(admitted, origins, since))
+        by = targets.standing(connection, facts)
     if by is None:
         return
     row = connection.execute(select(retraction).where(retraction.c.id == by)).one()
     raise AlreadyRetracted(
-        f"the attestation is retracted, with its {row.kind}: {row.reason}",
+        f"what was submitted is retracted, with its {row.kind}: {row.reason}",
         details={"retraction": row.id, "kind": row.kind, "target": row.value, "reason": row.reason},
     )
 
 
-def _facts(admitted: AdmittedStatement, origins: Sequence[Origin], since: int) -> Facts:
+def _facts(
+    admitted: AdmittedStatement, origins: Sequence[Origin], rows: Iterable[Mapping[str, Any]], known: Any
+) -> Facts:
+    signers = admitted.authentic.signers
     return Facts(
         attestations=frozenset({admitted.authentic.attestation, *(item.attestation for item in origins)}),
         signers=frozenset((signer.identity, signer.issuer) for signer in admitted.authentic.signers),
         builders=_given(admitted.builder, *(item.builder for item in origins)),
         source_uris=_given(admitted.source_uri, *(item.source_uri for item in origins)),
         source_revisions=_given(admitted.source_revision, *(item.source_revision for item in origins)),
-        effective_at=since,
+        keys=_given(*(signer.certificate for signer in signers), *(map(key_of, signers))),
+        materials=frozenset(
+            text for item in admitted.materials for text in targets.material_names(item.uri, item.digest)
+        ),
+        parts=frozenset(row["part"] for row in part_rows(row["derivation"] for row in rows)),
+        effective_at=known.effective_at if known is not None else effective_at(admitted),
     )
 
 
@@ -200,9 +218,14 @@ def _write_attestation(
     if known is None:
         connection.execute(insert(attestation).values(**attestation_row(admitted), **stamp))
         connection.execute(insert(attestation_document).values(document_row(admitted)))
+    elif known.unverified and not admitted.authentic.unverified:
+        # A later trust policy knows who signed it. Its values so far stay what they were.
+        columns = first_signer(admitted.authentic.signers) | {"unverified": None}
+        connection.execute(update(attestation).where(attestation.c.digest == digest).values(columns))
     new_signers = _write_signers(connection, digest, admitted.authentic.signers)
+    new_materials = _write_materials(connection, admitted)
     new_origins = _write_origins(connection, digest, origins)
-    return known is None or new_signers or new_origins
+    return known is None or new_signers or new_materials or new_origins
 
 
 def _write_signers(connection: Connection, digest: str, signers: Sequence[Signer]) -> bool:
@@ -221,6 +244,27 @@ def _write_signers(connection: Connection, digest: str, signers: Sequence[Signer
         update(attestation).where(attestation.c.digest == digest).values(signers=len(rows) + len(new))
     )
     return True
+
+
+def _write_materials(connection: Connection, admitted: AdmittedStatement) -> bool:
+    """Write the materials, unless some are there: they are read from the envelope, which is the same."""
+    if not admitted.materials:
+        return False
+    digest = admitted.authentic.attestation
+    there = select(attestation_material.c.ordinal).where(attestation_material.c.attestation == digest)
+    if connection.execute(there.limit(1)).first() is not None:
+        return False
+    connection.execute(insert(attestation_material), material_rows(admitted))
+    return True
+
+
+def _write_parts(connection: Connection, derivations: Sequence[str]) -> None:
+    wanted = sorted(set(derivations))
+    known = connection.execute(
+        select(derivation_part.c.derivation).where(derivation_part.c.derivation.in_(wanted)).distinct()
+    ).scalars()
+    if rows := part_rows(set(wanted) - set(known)):
+        connection.execute(insert(derivation_part), rows)
 
 
 def _write_origins(connection: Connection, digest: str, origins: Sequence[Origin]) -> bool:

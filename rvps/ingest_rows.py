@@ -14,12 +14,14 @@ import msgspec
 from common.encoding import hex_decode
 from common.errors import Malformed, TooLarge
 from policy.port import canonical_key
+from rvps.derivations import derivation_of, parts_of
+from rvps.quorum import contest_and_vote
 from rvps.tables import NEVER
 from rvps.targets import printable
 from storage.database import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from provenance.model import AdmittedStatement, DerivedValue, Signer
 
@@ -28,8 +30,13 @@ _ID_HEX_CHARS: Final = 32
 # PostgreSQL takes at most 2704 bytes of an index entry (nbtree, BTMaxItemSize): name, key and date.
 MAX_NAME_BYTES: Final = 256
 MAX_KEY_BYTES: Final = 2048
+MAX_GROUP_BYTES: Final = 256
 # RFC 7493 section 2.2: integers that every JSON reader keeps exact.
 _MAX_SAFE_INTEGER: Final = 2**53 - 1
+# Stands where the first signer stands, of what nobody signed.
+UNVERIFIED: Final = "unverified"
+_KEY_IDENTITY: Final = "key:"
+_SHA256_HEX: Final = 64
 
 
 class Origin(msgspec.Struct, frozen=True, rename="camel"):
@@ -51,8 +58,10 @@ def check(admitted: AdmittedStatement, origins: Sequence[Origin], submitted_by: 
     authentic = admitted.authentic
     if hashlib.sha256(authentic.envelope).hexdigest() != authentic.attestation:
         raise Malformed("the attestation's digest is not that of its envelope")
-    if not authentic.signers:
+    if not authentic.signers and not authentic.unverified:
         raise Malformed("the attestation has no verified signer")
+    if authentic.signers and authentic.unverified:
+        raise Malformed("an attestation that nobody's signature was verified of has no signers")
     texts: list[str | None] = [
         submitted_by,
         admitted.trust_policy,
@@ -60,11 +69,15 @@ def check(admitted: AdmittedStatement, origins: Sequence[Origin], submitted_by: 
         admitted.builder,
         admitted.source_uri,
         admitted.source_revision,
+        authentic.log_id,
     ]
     for signer in authentic.signers:
         texts += [signer.kind, signer.identity, signer.issuer, signer.root]
+        texts += [signer.certificate, signer.serial, signer.key]
     for origin in origins:
         texts += [origin.builder, origin.source_uri, origin.source_revision]
+    for material in admitted.materials:
+        texts += [material.uri, *material.digest.keys(), *material.digest.values()]
     for text in texts:
         if text is not None:
             printable(text, what="a text of the attestation's lineage")
@@ -108,7 +121,7 @@ def value_row(admitted: AdmittedStatement, value: DerivedValue) -> dict[str, Any
         "value": as_json(value.value),
         "value_key": key,
         "tee": printable(value.tee, what="a value's tee"),
-        "release_group": printable(value.group, what="a value's group"),
+        "release_group": _group(value.group),
         "scalar": value.scalar,
         "not_before": to_micros(value.not_before),
         "expires": NEVER if value.expires is None else to_micros(value.expires),
@@ -117,7 +130,10 @@ def value_row(admitted: AdmittedStatement, value: DerivedValue) -> dict[str, Any
         "attestation": admitted.authentic.attestation,
         "trust_policy": admitted.trust_policy,
         "retraction": None,
+        "unverified": admitted.authentic.unverified or None,
+        "derivation": derivation_of(value),
     }
+    row["contest"], row["vote"] = contest_and_vote(admitted, row, value.inputs)
     return {"id": value_id(row), **row}
 
 
@@ -134,29 +150,41 @@ def value_id(row: Mapping[str, Any]) -> str:
         row["scalar"],
         row["expires"],
     ]
+    # What came later is left out where it is as it was before, so that ids stay what they are.
+    if row["unverified"]:
+        identity.append("unverified")
+    if row["vote"] is not None:
+        identity.append(row["vote"])
     return f"rv-{hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:_ID_HEX_CHARS]}"
 
 
 def attestation_row(admitted: AdmittedStatement) -> dict[str, Any]:
     """Row of ``attestation``, without who submitted it and when."""
     authentic = admitted.authentic
-    first = authentic.signers[0]
     return {
         "digest": authentic.attestation,
         "predicate_type": authentic.statement.predicate_type,
-        "signer": first.identity,
-        "signer_issuer": first.issuer,
-        "signer_root": first.root,
+        **first_signer(authentic.signers),
         "signers": len(authentic.signers),
+        "unverified": authentic.unverified or None,
         "builder": admitted.builder,
         "source_uri": admitted.source_uri,
         "source_revision": admitted.source_revision,
         "signed_at": to_micros(authentic.signed_at),
         "log_index": authentic.log_index,
+        "log_id": authentic.log_id,
         "log_time": None if authentic.log_time is None else to_micros(authentic.log_time),
         "effective_at": effective_at(admitted),
         "trust_policy": admitted.trust_policy,
     }
+
+
+def first_signer(signers: Sequence[Signer]) -> dict[str, Any]:
+    """Columns of ``attestation`` that name its first signer, or that there is none."""
+    if not signers:
+        return {"signer": UNVERIFIED, "signer_issuer": None, "signer_root": UNVERIFIED}
+    first = signers[0]
+    return {"signer": first.identity, "signer_issuer": first.issuer, "signer_root": first.root}
 
 
 def document_row(admitted: AdmittedStatement) -> dict[str, Any]:
@@ -179,6 +207,9 @@ def signer_rows(digest: str, signers: Sequence[Signer], first: int) -> list[dict
             "issuer": signer.issuer,
             "root": signer.root,
             "claims": as_json(signer.claims),
+            "certificate": signer.certificate,
+            "serial": signer.serial,
+            "key": key_of(signer),
         }
         for position, signer in enumerate(signers)
     ]
@@ -198,9 +229,47 @@ def origin_rows(digest: str, origins: Sequence[Origin]) -> list[dict[str, Any]]:
     ]
 
 
+def key_of(signer: Signer) -> str | None:
+    """SHA-256 of the signer's key (SubjectPublicKeyInfo, DER), hex; None where it was not kept."""
+    if signer.key is not None:
+        return signer.key
+    digest = signer.identity.removeprefix(_KEY_IDENTITY)
+    return digest if _KEY_IDENTITY + digest == signer.identity and len(digest) == _SHA256_HEX else None
+
+
+def material_rows(admitted: AdmittedStatement) -> list[dict[str, Any]]:
+    """Rows of ``attestation_material``: one for each digest, or one without where there is none."""
+    return [
+        {
+            "attestation": admitted.authentic.attestation,
+            "ordinal": ordinal,
+            "uri": material.uri,
+            "algorithm": algorithm,
+            "digest": digest,
+        }
+        for ordinal, material in enumerate(admitted.materials)
+        for algorithm, digest in (material.digest.items() or [("", None)])
+    ]
+
+
+def part_rows(derivations: Iterable[str]) -> list[dict[str, str]]:
+    """Rows of ``derivation_part``."""
+    return [
+        {"derivation": derivation, "part": part}
+        for derivation in sorted(set(derivations))
+        for part in dict.fromkeys(parts_of(derivation))
+    ]
+
+
 def effective_at(admitted: AdmittedStatement) -> int:
     """The instant that a retraction's ``since`` is compared with, microseconds."""
     return to_micros(admitted.authentic.log_time or admitted.authentic.signed_at)
+
+
+def _group(text: str) -> str:
+    if len(text.encode("utf-8", "replace")) > MAX_GROUP_BYTES:
+        raise TooLarge(f"a group has more than {MAX_GROUP_BYTES} bytes")
+    return printable(text, what="a value's group")
 
 
 def _check_value(value: DerivedValue) -> None:

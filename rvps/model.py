@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 (msgspec resolves it at run time)
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
+
+# Of a value's lineage; an attestation shows all of them.
+MAX_MATERIALS_SHOWN: Final = 64
+
+
+class MaterialRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that a build consumed: ``uri`` and ``digest`` (algorithm to hex), as stated."""
+
+    uri: str | None = None
+    digest: dict[str, str] = {}
 
 
 class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -28,6 +38,17 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
         submitted_at: when, RFC 3339; absent where there is no store.
         root: trust root that vouches for the signer, by its name in the trust policy.
         co_signers: identities of further verified signers.
+        log_id: id of the transparency log, hex, if logged.
+        certificate: SHA-256 of the first signer's certificate, hex; of a key there is none.
+        serial: the certificate's serial number, hex.
+        key: SHA-256 of the first signer's key (SubjectPublicKeyInfo), hex.
+        tools: what computed it, each with its version: the library, Touchstone, and what a statement
+            of values names itself.
+        materials: what the build consumed, by its builder's word; at most ``MAX_MATERIALS_SHOWN``.
+        more_materials: how many there are beyond those.
+        domains: trust domains that speak for it by this attestation.
+        required_domains: how many distinct ones must agree before it counts.
+        origins: attestations that the attestation rests on itself.
     """
 
     attestation: str
@@ -46,6 +67,16 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     submitted_at: str | None = None
     root: str | None = None
     co_signers: tuple[str, ...] = ()
+    log_id: str | None = None
+    certificate: str | None = None
+    serial: str | None = None
+    key: str | None = None
+    tools: tuple[str, ...] = ()
+    materials: tuple[MaterialRecord, ...] = ()
+    more_materials: int = 0
+    domains: tuple[str, ...] = ()
+    required_domains: int = 1
+    origins: tuple[str, ...] = ()
 
 
 class ReferenceValue(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -80,17 +111,26 @@ class Selection(msgspec.Struct, frozen=True):
     Attributes:
         snapshot: id of the store's state (``<epoch>-<16 hex of its change chain>``).
         values: at most ``SMALL_NAME`` per name, or those equal to an observed value (``rvps.lookup``).
+        unverified: likewise, of the values that nobody's signature was verified of.
     """
 
     snapshot: str
     values: tuple[ReferenceValue, ...]
+    unverified: tuple[ReferenceValue, ...] = ()
 
 
 class ReferenceLookup(Protocol):
     """The read side that the verifier uses. Its cost does not grow with the number of values."""
 
-    def select(self, names: frozenset[str], observed: frozenset[str], now: datetime) -> Selection:
-        """Values of ``names`` that are live and valid at ``now``.
+    def select(
+        self,
+        names: frozenset[str],
+        observed: frozenset[str],
+        now: datetime,
+        *,
+        unverified: frozenset[str] = frozenset(),
+    ) -> Selection:
+        """Values of ``names`` that count at ``now``: live, valid, attested by enough trust domains.
 
         Of a name with more than ``SMALL_NAME`` live values only those whose canonical text is in
         ``observed`` are returned (an index look-up), of each at most ``MAX_LINEAGES`` rows, those
@@ -100,7 +140,8 @@ class ReferenceLookup(Protocol):
             names: reference names that the policy mentions.
             observed: ``policy.port.canonical_key`` of every comparable scalar in the evidence.
             now: the appraisal's instant.
+            unverified: names of which values that nobody signed are wanted, too.
         """
 
     def still_live(self, ids: frozenset[str], now: datetime) -> frozenset[str]:
-        """Those of ``ids`` that are live and valid at ``now``, read from the database, uncached."""
+        """Those of ``ids`` that count at ``now``, read from the database, uncached."""

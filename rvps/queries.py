@@ -22,6 +22,7 @@ from rvps.record_rows import (
     signers_of,
     summary_of,
     value_records,
+    waiting_for,
 )
 from rvps.records import (
     AttestationRecord,
@@ -33,7 +34,7 @@ from rvps.records import (
     ValueRecord,
     ValueState,
 )
-from rvps.rows import values_with_lineage
+from rvps.rows import materials_of, values_with_lineage
 from rvps.tables import (
     attestation,
     attestation_document,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 MAX_PAGE: Final = 500
 DEFAULT_PAGE: Final = 100
 _MAX_CURSOR_DIGITS: Final = 18
+_MAX_SCANNED: Final = 20
 
 
 def list_attestations(
@@ -97,6 +99,7 @@ def get_attestation(database: Database, digest: str) -> AttestationRecord:
             ).scalar_one(),
             retractions=retractions_of(connection, (digest,)).get(digest, ()),
             checks=checks_of(connection, digest),
+            materials=materials_of(connection, digest),
         )
 
 
@@ -137,7 +140,10 @@ def list_reference_values(
     if state is not None:
         query = _in_state(query, state, to_micros(now))
     with database.read() as connection:
-        rows, following = _page(connection, query, reference_value.c.seq, after, limit)
+        if state in (ValueState.LIVE, ValueState.WAITING):
+            rows, following = _judged_page(connection, query, state, after, limit, now=now)
+        else:
+            rows, following = _page(connection, query, reference_value.c.seq, after, limit)
         return Page(value_records(connection, rows, now), following)
 
 
@@ -231,7 +237,37 @@ def _in_state(query: Select[Any], state: ValueState, moment: int) -> Select[Any]
     query = query.where(reference_value.c.expires > moment)
     if state is ValueState.PENDING:
         return query.where(reference_value.c.not_before > moment)
-    return query.where(reference_value.c.not_before <= moment)
+    query = query.where(reference_value.c.not_before <= moment)
+    if state is ValueState.UNVERIFIED:
+        return query.where(reference_value.c.unverified.is_not(None))
+    # Which of the rest are live and which are waiting is no matter of one row: `_judged_page`.
+    return query.where(reference_value.c.unverified.is_(None))
+
+
+def _judged_page(
+    connection: Connection,
+    query: Select[Any],
+    state: ValueState,
+    after: str | None,
+    limit: int,
+    *,
+    now: datetime,
+) -> tuple[list[Row[Any]], str | None]:
+    """A page of the values that enough trust domains attest, or of those that too few do.
+
+    At most ``_MAX_SCANNED`` parts are looked through for it: a page may be short, and have a next one.
+    """
+    found: list[Row[Any]] = []
+    for _ in range(_MAX_SCANNED):
+        rows, following = _page(connection, query, reference_value.c.seq, after, limit)
+        waiting = waiting_for(connection, rows, now)
+        found += [row for row in rows if (row.id in waiting) == (state is ValueState.WAITING)]
+        if len(found) > limit:
+            return found[:limit], str(found[limit - 1].seq)
+        if following is None or len(found) == limit:
+            return found, following
+        after = following
+    return found, after
 
 
 def _page(

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import select
 
 from common.checks import Check
+from rvps import quorum
 from rvps.records import (
     AttestationState,
     AttestationSummary,
@@ -20,7 +21,7 @@ from rvps.records import (
     ValueRecord,
     ValueState,
 )
-from rvps.rows import reference_values, rfc3339, rfc3339_of
+from rvps.rows import reference_values, rfc3339, rfc3339_of, with_materials
 from rvps.tables import (
     NEVER,
     attestation_document,
@@ -45,22 +46,23 @@ def value_records(
     connection: Connection, rows: Sequence[Row[Any]], now: datetime
 ) -> tuple[ValueRecord, ...]:
     """Values in rows of ``values_with_lineage``, in their state at ``now``."""
-    values = reference_values(connection, rows)
+    values = with_materials(connection, reference_values(connection, rows))
+    waiting = waiting_for(connection, rows, now)
     wanted = {row.retraction for row in rows if row.retraction is not None}
     found = _retractions(connection, wanted)
     moment = to_micros(now)
     return tuple(
-        _record(row, value, found.get(row.retraction), moment)
+        _record(row, value, found.get(row.retraction), moment, waiting.get(row.id, 0))
         for row, value in zip(rows, values, strict=True)
     )
 
 
 def _record(
-    row: Row[Any], value: ReferenceValue, retracted: RetractionRecord | None, moment: int
+    row: Row[Any], value: ReferenceValue, retracted: RetractionRecord | None, moment: int, waiting: int
 ) -> ValueRecord:
     return ValueRecord(
         id=value.id,
-        state=_state(row, moment),
+        state=_state(row, moment, waiting),
         name=value.name,
         value=value.value,
         tee=value.tee,
@@ -71,15 +73,36 @@ def _record(
         scalar=value.scalar,
         expires=None if value.expires is None else rfc3339(value.expires),
         retraction=retracted,
+        unverified=bool(row.unverified),
+        waiting_for=waiting,
     )
 
 
-def _state(row: Row[Any], moment: int) -> ValueState:
+def waiting_for(connection: Connection, rows: Sequence[Row[Any]], now: datetime) -> dict[str, int]:
+    """Ids of the values that too few trust domains attest at ``now``, each with how many more it needs."""
+    contests = {
+        row.id: quorum.contest_of(row.name, row.value, row.tee, scalar=row.scalar)
+        for row in rows
+        if row.retraction is None and not row.unverified
+    }
+    if not contests or not quorum.any_contest(connection):
+        return {}
+    found = quorum.ballots(connection, contests.values())
+    moment = to_micros(now)
+    missing = {key: found[item].missing(moment) for key, item in contests.items() if item in found}
+    return {key: count for key, count in missing.items() if count}
+
+
+def _state(row: Row[Any], moment: int, waiting: int) -> ValueState:
     if row.retraction is not None:
         return ValueState.RETRACTED
     if row.expires <= moment:
         return ValueState.EXPIRED
-    return ValueState.LIVE if row.not_before <= moment else ValueState.PENDING
+    if row.not_before > moment:
+        return ValueState.PENDING
+    if row.unverified:
+        return ValueState.UNVERIFIED
+    return ValueState.WAITING if waiting else ValueState.LIVE
 
 
 def events_of(
@@ -158,6 +181,8 @@ def summary_of(row: Row[Any]) -> AttestationSummary:
         source_revision=row.source_revision,
         log_index=row.log_index,
         log_time=None if row.log_time is None else rfc3339_of(row.log_time),
+        log_id=row.log_id,
+        unverified=bool(row.unverified),
     )
 
 
@@ -181,6 +206,9 @@ def signers_of(connection: Connection, digest: str) -> tuple[SignerRecord, ...]:
             root=row.root,
             issuer=row.issuer,
             claims=msgspec.json.decode(row.claims, type=dict[str, str]),
+            certificate=row.certificate,
+            serial=row.serial,
+            key=row.key,
         )
         for row in rows
     )

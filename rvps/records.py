@@ -8,15 +8,21 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from common.checks import Check  # noqa: TC001 (msgspec resolves it at run time)
-from rvps.model import Lineage  # noqa: TC001 (msgspec resolves it at run time)
+from rvps.model import Lineage, MaterialRecord  # noqa: TC001 (msgspec resolves it at run time)
 
 Item = TypeVar("Item")
 
 
 class ValueState(StrEnum):
-    """State of a reference value at an instant. Only ``live`` ones match."""
+    """State of a reference value at an instant. Only ``live`` ones match.
+
+    ``waiting``: too few trust domains attest it. ``unverified``: nobody's signature was verified; it is
+    never a reference value to a policy, whatever its dates.
+    """
 
     LIVE = "live"
+    WAITING = "waiting"
+    UNVERIFIED = "unverified"
     PENDING = "pending"
     EXPIRED = "expired"
     RETRACTED = "retracted"
@@ -83,6 +89,9 @@ class SignerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     root: str
     issuer: str | None = None
     claims: dict[str, str] = {}
+    certificate: str | None = None
+    serial: str | None = None
+    key: str | None = None
 
 
 class OriginRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -112,6 +121,8 @@ class AttestationSummary(msgspec.Struct, frozen=True, omit_defaults=True):
         source_revision: commit digest.
         log_index: transparency-log index, if logged.
         log_time: logged time, if logged.
+        log_id: id of the transparency log, hex, if logged.
+        unverified: nobody's signature was verified.
     """
 
     attestation: str
@@ -128,6 +139,8 @@ class AttestationSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     source_revision: str | None = None
     log_index: int | None = None
     log_time: str | None = None
+    log_id: str | None = None
+    unverified: bool = False
 
 
 class AttestationRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -141,6 +154,7 @@ class AttestationRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         reference_values: how many values came from it.
         retractions: every one that covers it, in order.
         checks: every check of its admission.
+        materials: what the build consumed, by its builder's word.
     """
 
     summary: AttestationSummary
@@ -150,6 +164,7 @@ class AttestationRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     reference_values: int
     retractions: tuple[RetractionRecord, ...]
     checks: tuple[Check, ...]
+    materials: tuple[MaterialRecord, ...] = ()
 
 
 class ValueRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -168,6 +183,8 @@ class ValueRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         scalar: a single value rather than a member of a set.
         expires: validity end, if bounded.
         retraction: the one that ended it, if any.
+        unverified: nobody's signature was verified.
+        waiting_for: how many more trust domains must attest it before it counts.
     """
 
     id: str
@@ -182,6 +199,8 @@ class ValueRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     scalar: bool = False
     expires: str | None = None
     retraction: RetractionRecord | None = None
+    unverified: bool = False
+    waiting_for: int = 0
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -1,13 +1,14 @@
-"""Write side: take back an attestation, signer, builder or source, and all that rests on it.
+"""Write side: take back what attestations or values rest on, and with it all that rests on it.
 
 Order, in one write transaction: the store's state is taken; the retraction is written (or is there
 already: then nothing follows); the attestations that it covers are noted and marked; every value of them
 that still lived is marked; the state advances. When the transaction commits, all of them are dead at
 once, for every process: look-ups read the state on each use, releases read the rows.
 
-Invariants: nothing is deleted, and nothing undoes a retraction. A retraction of a signer, builder or
-source stands: ``rvps.ingest`` refuses what it covers, for ever. A value with the same name and content
-from an attestation that is not covered is another row, and lives on.
+Invariants: nothing is deleted, and nothing undoes a retraction. A retraction of
+anything but a single value stands: ``rvps.ingest`` refuses what it covers, for ever. A value with the same
+name and content from an attestation that is not covered is another row, and lives on; unless a trust policy
+demands several domains, and too few are left (``rvps.quorum``).
 """
 
 from __future__ import annotations
@@ -16,16 +17,23 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import and_, exists, insert, literal, select, update
+from sqlalchemy import and_, exists, insert, literal, not_, or_, select, update
 
-from rvps import snapshot
+from rvps import quorum, snapshot
 from rvps.errors import UnknownAttestation, UnknownReferenceValue
-from rvps.tables import attestation, attestation_origin, reference_value, retraction, retraction_attestation
-from rvps.targets import RetractionTarget, TargetKind, covered, printable
+from rvps.tables import (
+    attestation,
+    attestation_origin,
+    derivation_part,
+    reference_value,
+    retraction,
+    retraction_attestation,
+)
+from rvps.targets import OF_VALUES, RetractionTarget, TargetKind, covered, printable
 from storage.database import Database, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, Connection, FromClause, Select
@@ -38,6 +46,7 @@ __all__ = [
     "affected",
     "retract",
     "retract_in",
+    "values_of",
 ]
 
 
@@ -67,7 +76,8 @@ class Affected(msgspec.Struct, frozen=True):
         reference_values: ids of all their values.
         live: those of the values that no retraction has hit.
         corroborated: those of the values whose name and content another attestation, which is not
-            covered and not retracted, vouches for as well: they go on matching through that one.
+            covered and not retracted, vouches for as well, by enough trust domains where the policy
+            demands several: they go on matching through that one.
     """
 
     attestations: tuple[str, ...]
@@ -89,8 +99,8 @@ def retract(
         now: aware UTC.
 
     Raises:
-        UnknownAttestation: no attestation has that digest, and none names it as an origin. (Signers,
-            builders and sources need not be known: the retraction stands against what is to come.)
+        UnknownAttestation: no attestation has that digest, and none names it as an origin. (What other
+            kinds name need not be known: the retraction stands against what is to come.)
         UnknownReferenceValue: no value has that id.
         Malformed, TooLarge: target, reason or caller cannot be read.
         DatabaseUnavailable: nothing was retracted.
@@ -135,8 +145,8 @@ def retract_in(
     )
 
 
-def affected(source: Database | Connection, target: RetractionTarget) -> Affected:
-    """What a retraction of ``target`` would hit, or did hit.
+def affected(source: Database | Connection, target: RetractionTarget, *, now: datetime) -> Affected:
+    """What a retraction of ``target`` would hit, or did hit; ``now`` for what else is valid.
 
     Raises:
         UnknownAttestation, UnknownReferenceValue: as ``retract``.
@@ -147,28 +157,25 @@ def affected(source: Database | Connection, target: RetractionTarget) -> Affecte
         _demand_known(connection, target)
         resting = select(covered(target).c.digest)
         digests = connection.execute(resting).scalars().all()
-        if target.kind is TargetKind.REFERENCE_VALUE:
-            digests = (
-                connection.execute(
-                    select(reference_value.c.attestation).where(reference_value.c.id == target.value)
-                )
-                .scalars()
-                .all()
-            )
+        if target.kind in OF_VALUES:
+            of_values = select(reference_value.c.attestation).where(_values_of(target, resting))
+            digests = connection.execute(of_values.distinct()).scalars().all()
         rows = connection.execute(
             select(
                 reference_value.c.id,
                 reference_value.c.retraction,
+                *(reference_value.c[name] for name in ("name", "value", "tee", "scalar")),
                 _corroborated(target, resting).label("corroborated"),
             )
             .where(_values_of(target, resting))
             .order_by(reference_value.c.id)
         ).all()
+        short = _short_of_domains(connection, target, resting, rows, now)
     return Affected(
         attestations=tuple(sorted(digests)),
         reference_values=tuple(row.id for row in rows),
         live=tuple(row.id for row in rows if row.retraction is None),
-        corroborated=tuple(row.id for row in rows if row.corroborated),
+        corroborated=tuple(row.id for row in rows if row.corroborated and row.id not in short),
     )
 
 
@@ -259,29 +266,43 @@ def _mark_attestations(connection: Connection, target: RetractionTarget) -> tupl
 def _mark_values(connection: Connection, target: RetractionTarget) -> tuple[str, ...]:
     died = connection.execute(
         update(reference_value)
-        .where(reference_value.c.retraction.is_(None), _values_of(target, select(covered(target).c.digest)))
+        .where(reference_value.c.retraction.is_(None), values_of(target))
         .values(retraction=target.id)
         .returning(reference_value.c.id)
     ).scalars()
     return tuple(sorted(died))
 
 
-def _values_of(target: RetractionTarget, resting: Select[Any]) -> ColumnElement[bool]:
+def values_of(target: RetractionTarget) -> ColumnElement[bool]:
+    """The values that rest on a target, as a condition on ``reference_value``."""
+    return _values_of(target, select(covered(target).c.digest))
+
+
+def _values_of(
+    target: RetractionTarget, resting: Select[Any], of: FromClause = reference_value
+) -> ColumnElement[bool]:
     """The values that rest on a target.
 
     A single value means its name and content as its attestation vouches for them, so that it does not
     live on in another guise (derived once more for another group, say).
     """
-    if target.kind is not TargetKind.REFERENCE_VALUE:
-        return reference_value.c.attestation.in_(resting)
-    named = reference_value.alias("named")
-    return exists(
-        select(named.c.id).where(
-            named.c.id == target.value,
-            named.c.attestation == reference_value.c.attestation,
-            _same_content(named),
+    if target.kind is TargetKind.REFERENCE_VALUE:
+        named = reference_value.alias("named")
+        return exists(
+            select(named.c.id).where(
+                named.c.id == target.value,
+                named.c.attestation == of.c.attestation,
+                _same_content(named, of),
+            )
         )
-    )
+    if target.kind in (TargetKind.RULE, TargetKind.TOOL):
+        derivations = select(derivation_part.c.derivation).where(derivation_part.c.part == target.value)
+        return of.c.derivation.in_(derivations)
+    if target.kind is TargetKind.SUBMITTER:
+        submitted = of.c.submitted_by == target.value
+        since = target.since_micros
+        return submitted if since is None else and_(submitted, of.c.submitted_at >= since)
+    return of.c.attestation.in_(resting)
 
 
 def _corroborated(target: RetractionTarget, resting: Select[Any]) -> ColumnElement[bool]:
@@ -289,16 +310,39 @@ def _corroborated(target: RetractionTarget, resting: Select[Any]) -> ColumnEleme
     independent = (
         other.c.attestation != reference_value.c.attestation
         if target.kind is TargetKind.REFERENCE_VALUE
-        else other.c.attestation.not_in(resting)
+        else not_(_values_of(target, resting, other))
     )
+    verified = or_(other.c.unverified.is_(None), reference_value.c.unverified.is_not(None))
     return exists(
-        select(other.c.id).where(and_(_same_content(other), other.c.retraction.is_(None), independent))
+        select(other.c.id).where(
+            _same_content(other, reference_value), other.c.retraction.is_(None), independent, verified
+        )
     )
 
 
-def _same_content(other: FromClause) -> Any:
+def _short_of_domains(
+    connection: Connection,
+    target: RetractionTarget,
+    resting: Select[Any],
+    rows: Sequence[Any],
+    now: datetime,
+) -> set[str]:
+    """Ids of the values that too few trust domains are left for once the target is gone."""
+    contests = {
+        row.id: quorum.contest_of(row.name, row.value, row.tee, scalar=row.scalar)
+        for row in rows
+        if row.corroborated
+    }
+    if not contests or not quorum.any_contest(connection):
+        return set()
+    left = quorum.ballots(connection, contests.values(), besides=_values_of(target, resting))
+    moment = to_micros(now)
+    return {key for key, contest in contests.items() if contest in left and left[contest].missing(moment)}
+
+
+def _same_content(one: FromClause, other: FromClause) -> Any:
     return and_(
-        other.c.name == reference_value.c.name,
-        other.c.value_key == reference_value.c.value_key,
-        other.c.value == reference_value.c.value,
+        one.c.name == other.c.name,
+        one.c.value_key == other.c.value_key,
+        one.c.value == other.c.value,
     )

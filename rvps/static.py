@@ -28,9 +28,19 @@ class StaticReferenceLookup:
         digest = hashlib.sha256(msgspec.json.encode(self._values)).hexdigest()
         self._snapshot = f"offline-{digest[:_SNAPSHOT_DIGEST_CHARS]}"
 
-    def select(self, names: frozenset[str], observed: frozenset[str], now: datetime) -> Selection:
-        """Values of ``names`` that are valid at ``now``; ``observed`` narrows nothing here."""
-        del observed
+    def select(
+        self,
+        names: frozenset[str],
+        observed: frozenset[str],
+        now: datetime,
+        *,
+        unverified: frozenset[str] = frozenset(),
+    ) -> Selection:
+        """Values of ``names`` that are valid at ``now``; ``observed`` narrows nothing here.
+
+        All of them were verified where they come from: there are no unverified ones.
+        """
+        del observed, unverified
         chosen = tuple(value for value in self._values if value.name in names and _valid(value, now))
         return Selection(snapshot=self._snapshot, values=chosen)
 

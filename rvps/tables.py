@@ -8,6 +8,8 @@ Invariants:
   each lineage lives and dies by itself.
 * Times are microseconds since the epoch; ``expires`` of an unbounded value is ``NEVER``, so that one
   comparison serves bounded and unbounded values, and the index orders both.
+* ``unverified`` is null for what somebody's signature was verified of, and true for the rest: the default
+  of a column that is not set must not be read as either by a comparison.
 * Every change of what may match takes the row of ``reference_state`` first, which orders all writers.
 """
 
@@ -29,6 +31,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
     event,
 )
 
@@ -92,6 +95,8 @@ attestation = Table(
     Column("signed_at", BigInteger, nullable=False),
     Column("log_index", BigInteger),
     Column("log_time", BigInteger),
+    Column("log_id", Text),  # hex
+    Column("unverified", Boolean),  # null: verified
     Column("effective_at", BigInteger, nullable=False),  # log_time, else signed_at: what `since` means
     Column("trust_policy", Text, nullable=False),  # digest of the one that first admitted it
     Column("submitted_by", Text, nullable=False),
@@ -123,7 +128,25 @@ attestation_signer = Table(
     Column("issuer", Text),
     Column("root", Text, nullable=False),
     Column("claims", Text, nullable=False),  # JSON object
+    Column("certificate", String(64)),  # SHA-256 of its DER, hex
+    Column("serial", Text),  # of the certificate, hex
+    Column("key", String(64)),  # SHA-256 of the SubjectPublicKeyInfo, DER, hex
+    Index("ix_attestation_signer_certificate", "certificate"),
     Index("ix_attestation_signer_identity", "identity"),
+    Index("ix_attestation_signer_key", "key"),
+)
+
+# What the build consumed, by the builder's word: one row for each digest of each material.
+attestation_material = Table(
+    "attestation_material",
+    METADATA,
+    Column("attestation", String(64), ForeignKey("attestation.digest"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),  # of the material
+    Column("algorithm", String(64), primary_key=True),  # empty: no digest is stated
+    Column("uri", Text),
+    Column("digest", String(256)),  # hex
+    Index("ix_attestation_material_digest", "digest"),
+    Index("ix_attestation_material_uri", "uri"),
 )
 
 # Attestations that a reference-value statement says its values come from; known here or not.
@@ -150,6 +173,15 @@ retraction_attestation = Table(
     Index("ix_retraction_attestation_attestation", "attestation"),
 )
 
+# Rule and tools of each way of deriving there has been; few, whatever the number of values.
+derivation_part = Table(
+    "derivation_part",
+    METADATA,
+    Column("derivation", Text, primary_key=True),  # its parts, joined by a space
+    Column("part", Text, primary_key=True),  # name/version
+    Index("ix_derivation_part_part", "part"),
+)
+
 reference_value = Table(
     "reference_value",
     METADATA,
@@ -171,20 +203,55 @@ reference_value = Table(
     Column("submitted_at", BigInteger, nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("retraction", String(64), ForeignKey("retraction.id")),
+    Column("unverified", Boolean),  # null: verified
+    Column("contest", String(64)),  # what its vote is about (rvps.quorum); null: one domain suffices
+    Column("vote", Text),  # which trust domains speak for it, on what ground
+    Column("derivation", Text, nullable=False, server_default=""),  # derivation_part.derivation
     UniqueConstraint("id"),
+    Index("ix_reference_value_derivation", "derivation"),
+    Index("ix_reference_value_submitted_by", "submitted_by"),
     Index("ix_reference_value_name_seq", "name", "seq"),
     Index("ix_reference_value_release_group_seq", "release_group", "seq"),
     Index("ix_reference_value_attestation_seq", "attestation", "seq"),
 )
 
 # What look-ups seek in. Partial: the dead cost a look-up nothing, however many there are.
+_LIVE: Final = and_(reference_value.c.retraction.is_(None), reference_value.c.unverified.is_(None))
+_LIVE_UNVERIFIED: Final = and_(
+    reference_value.c.retraction.is_(None), reference_value.c.unverified.is_not(None)
+)
+_LIVE_CONTEST: Final = and_(reference_value.c.retraction.is_(None), reference_value.c.contest.is_not(None))
 Index(
     "ix_reference_value_live",
     reference_value.c.name,
     reference_value.c.value_key,
     reference_value.c.expires,
-    sqlite_where=reference_value.c.retraction.is_(None),
-    postgresql_where=reference_value.c.retraction.is_(None),
+    sqlite_where=_LIVE,
+    postgresql_where=_LIVE,
+)
+Index(
+    "ix_reference_value_unverified",
+    reference_value.c.name,
+    reference_value.c.value_key,
+    reference_value.c.expires,
+    sqlite_where=_LIVE_UNVERIFIED,
+    postgresql_where=_LIVE_UNVERIFIED,
+)
+Index(
+    "ix_reference_value_group_live",
+    reference_value.c.release_group,
+    reference_value.c.name,
+    reference_value.c.value_key,
+    sqlite_where=_LIVE,
+    postgresql_where=_LIVE,
+)
+Index(
+    "ix_reference_value_contest",
+    reference_value.c.contest,
+    reference_value.c.vote,
+    reference_value.c.expires,
+    sqlite_where=_LIVE_CONTEST,
+    postgresql_where=_LIVE_CONTEST,
 )
 Index(
     "ix_reference_value_retraction",

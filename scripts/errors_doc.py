@@ -11,6 +11,7 @@ from service.problems import status_of
 
 _MODULES = (
     "provenance.errors",
+    "provenance.oci.errors",
     "policy.errors",
     "rvps.errors",
     "verifier.errors",

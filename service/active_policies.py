@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from policy.port import PolicyKind
-from provenance import trust
-from provenance.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from policy.port import CompiledPolicy, PolicyEngine
     from policy.store import PolicyStore
+    from provenance.pipeline import Pipeline
+    from service.trust_gate import TrustGate
 
 _PIPELINES_KEPT = 16
 
@@ -60,13 +60,16 @@ class Pipelines:
 
     Args:
         store: the versions.
-        engine: compiles the trust policies' Rego.
+        gate: opens trust policies: signatures, where keys are pinned, and Rego.
+
+    Attributes:
+        gate: as given.
     """
 
-    def __init__(self, store: PolicyStore, engine: PolicyEngine) -> None:
+    def __init__(self, store: PolicyStore, gate: TrustGate) -> None:
         """Start with an empty cache."""
         self._store = store
-        self._engine = engine
+        self.gate = gate
         self._by_digest: dict[str, Pipeline] = {}
 
     def of(self, name: str) -> Pipeline:
@@ -74,11 +77,12 @@ class Pipelines:
 
         Raises:
             PolicyNotFound: none is active: nothing is admitted before an operator says whom to trust.
+            StatementError: it is not signed by the keys that are pinned now.
         """
         version = self._store.active(PolicyKind.TRUST, name)
         pipeline = self._by_digest.get(version.digest)
         if pipeline is None:
-            pipeline = Pipeline(trust.parse(version.text.encode("utf-8")), self._engine)
+            pipeline = self.gate.pipeline(version.text)
             if len(self._by_digest) >= _PIPELINES_KEPT:
                 self._by_digest.clear()
             self._by_digest[version.digest] = pipeline

@@ -17,15 +17,22 @@ from common.errors import TouchstoneError
 from service.commands import output
 
 _ALIASES = {"rv": "reference_values"}
+# Commands of a group that have a name of their own.
+_SHORTCUTS = {"impact": ("reference_values", "impact")}
 # Name to the line that `touchstone --help` shows; modules are not imported for it.
 _COMMANDS = {
     "audit": "Read and verify the audit log.",
     "conformance": "Run every case of a conformance manifest, offline.",
+    "feed": "Publish this instance's changes to others, and take theirs.",
+    "impact": "Show what rests on something: values, appraisals, released secrets.",
+    "layout": "Bundle in-toto layouts with their links, and verify such bundles.",
     "policy": "Check, test, explain and manage policies.",
     "publish": "Verify an attestation, derive reference values, submit them (the CI step).",
+    "registry": "Show and download what is attached to an image in a registry.",
     "resource": "Put, list and delete resources.",
     "rv": "List, show, retract reference values; their history and impact.",
     "serve": "Run the server.",
+    "trust": "Refresh and show the public-good Sigstore root.",
     "token": "Make, list and revoke admin tokens; rotate the token-signing key.",
     "verify": "Verify and appraise an evidence file.",
 }
@@ -41,9 +48,12 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the module of a command."""
-        del ctx
         if cmd_name not in _COMMANDS:
             return None
+        if cmd_name in _SHORTCUTS:
+            module_name, name = _SHORTCUTS[cmd_name]
+            group: click.Group = importlib.import_module(f"service.commands.{module_name}").command
+            return group.get_command(ctx, name)
         module = importlib.import_module(f"service.commands.{_ALIASES.get(cmd_name, cmd_name)}")
         command: click.Command = module.command
         return command

@@ -7,6 +7,7 @@ on what is there. Nothing below this module reads settings, clocks or key files.
 
 from __future__ import annotations
 
+import functools
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from common.errors import InvalidSetting, TouchstoneError
+from common.files import read_limited
 from kms.audit import AuditLog
 from kms.checkpoints import Checkpointer, CheckpointKey
 from kms.release import ReleaseService
@@ -26,11 +28,16 @@ from policy import shipped
 from policy.errors import PolicyNotFound
 from policy.port import PolicyKind
 from policy.store import PolicyStore
+from provenance.keys import from_pem
 from rvps.lookup import DatabaseReferenceLookup
-from service import engines, verifiers
+from service import engines, trust_refresh, verifiers
 from service.access import TokenStore
 from service.active_policies import ActivePolicies, Pipelines
+from service.feed import key as feed_key
+from service.feed.subscriber import Peer, Subscriber
 from service.keys import SigningKeys
+from service.sources import plan
+from service.trust_gate import TrustGate, read_policy_keys
 from storage.database import Database
 from storage.migrate import check, migrate
 from verifier.appraisal import Appraiser
@@ -40,6 +47,8 @@ from verifier.records import AppraisalRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from policy.port import PolicyEngine
     from service.settings import Settings
@@ -51,6 +60,7 @@ _FIRST_START = "first start"
 _FOLDER_MODE = 0o700
 _SHIPPED = (PolicyKind.APPRAISAL, PolicyKind.RELEASE)
 SHIPPED_NAME = "default"
+_MAX_KEY_BYTES = 16 << 10
 _REMEMBERED = 4096  # policy decisions a worker keeps, about 2 KiB each
 
 
@@ -78,6 +88,8 @@ class Services:
     checkpointer: Checkpointer
     secrets: SecretStore
     releases: ReleaseService
+    feed_key: Ed25519PrivateKey
+    subscriber: Subscriber
 
     def close(self) -> None:
         """Write what is queued, sign the audit log's end, close the database."""
@@ -122,6 +134,7 @@ def prepare(settings: Settings, clock: Callable[[], datetime] = utc_now) -> None
         SigningKeys(settings.keys_dir).private_key()
         FileRootKey.open_or_create(settings.keys_dir / "root.key")
         CheckpointKey.open_or_create(settings.keys_dir / "audit-checkpoint.pem")
+        feed_key.open_or_create(settings.keys_dir / feed_key.FILE)
         token_file = settings.storage.data_dir / "admin.token"
         if TokenStore(database).bootstrap(token_file, now):
             _LOG.warning("first start: the admin token is in %s", token_file)
@@ -137,12 +150,14 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
         ConfigurationError: something configured is not usable.
         UnavailableError: something depended on does not answer.
     """
+    plan.check(settings)
     database = open_database(settings)
     engine = engines.policy_engine(settings.policy)
     policy_store = PolicyStore(database)
     policies = ActivePolicies(policy_store, engine)
     keys = SigningKeys(settings.keys_dir)
     verifying_keys = keys.verifying_keys(clock())
+    pipelines = Pipelines(policy_store, _trust_gate(settings, engine))
     signer = EarSigner(
         keys.private_key(),
         issuer=settings.token.issuer,
@@ -172,7 +187,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
         engine=engine,
         policy_store=policy_store,
         policies=policies,
-        pipelines=Pipelines(policy_store, engine),
+        pipelines=pipelines,
         tokens=TokenStore(database),
         signer=signer,
         verifying_keys=verifying_keys,
@@ -208,6 +223,20 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
             quota=_quota(settings),
             checkpointer=checkpointer,
         ),
+        feed_key=feed_key.open_or_create(settings.keys_dir / feed_key.FILE),
+        subscriber=Subscriber(database, audit, pipelines, _peers(settings)),
+    )
+
+
+def _trust_gate(settings: Settings, engine: PolicyEngine) -> TrustGate:
+    return TrustGate(
+        engine,
+        policy_keys=read_policy_keys(
+            settings.policy.trust_policy_keys, settings.policy.trust_policy_threshold
+        ),
+        environment=settings.policy.environment,
+        # Once per process: a refreshed root counts from the next start.
+        public_good=functools.cache(functools.partial(trust_refresh.root_in_use, settings)),
     )
 
 
@@ -231,6 +260,30 @@ def _install_shipped(store: PolicyStore, now: datetime) -> None:
             store.active(kind, SHIPPED_NAME)
         except PolicyNotFound:
             store.activate(kind, SHIPPED_NAME, version.version, by=_FIRST_START, now=now)
+
+
+def _peers(settings: Settings) -> dict[str, Peer]:
+    """The instances whose changes are taken, by name.
+
+    Raises:
+        InvalidSetting: one is named twice, or its key file is not usable.
+    """
+    peers: dict[str, Peer] = {}
+    for item in settings.feed.peers:
+        if item.instance in peers:
+            raise InvalidSetting(f"[[feed.peers]] names {item.instance} twice")
+        pem = read_limited(item.key, what="feed key of a peer", max_bytes=_MAX_KEY_BYTES)
+        try:
+            key = from_pem("ed25519", pem.decode("ascii", "replace"))
+        except TouchstoneError as error:
+            raise InvalidSetting(f"[[feed.peers]] {item.key} is not an Ed25519 public key, PEM") from error
+        peers[item.instance] = Peer(
+            instance=item.instance,
+            key=key,
+            trust_policy=item.trust_policy,
+            verify_envelopes=item.verify_envelopes,
+        )
+    return peers
 
 
 def _quota(settings: Settings) -> Quota | None:

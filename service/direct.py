@@ -49,4 +49,4 @@ class DirectRoutes:
         reply = serve(environ, {})
         reply.headers.append(("Content-Length", str(len(reply.body))))
         start_response(_STATUS_LINES[reply.status], reply.headers)
-        return (reply.body,)
+        return [reply.body]  # a list: a server may then send it whole, without iterating

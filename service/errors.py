@@ -52,3 +52,10 @@ class NotReady(UnavailableError):
 
     code = "unavailable.not_ready"
     advice = "The checks name what is missing; retry when it is back."
+
+
+class SandboxUnavailable(UnavailableError):
+    """The sandbox for inspections of in-toto layouts cannot be built."""
+
+    code = "unavailable.sandbox"
+    advice = "It needs util-linux (unshare, mount, prlimit, setpriv) and unprivileged user namespaces."

@@ -15,6 +15,8 @@ from rvps.retraction import Affected, RetractionTarget, affected
 from verifier.records import AppraisalRecord, newest_appraisals
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from storage.database import Database
 
 # Appraisals are many and short-lived: the newest tell who is affected now.
@@ -39,15 +41,15 @@ class Impact(msgspec.Struct, frozen=True):
     more_appraisals: bool
 
 
-def impact_of(database: Database, target: RetractionTarget) -> Impact:
-    """Everything that relied on ``target``.
+def impact_of(database: Database, target: RetractionTarget, *, now: datetime) -> Impact:
+    """Everything that relied on ``target``; ``now`` for what else is valid.
 
     Raises:
         UnknownAttestation, UnknownReferenceValue: nothing has that digest or id.
         Malformed, TooLarge: the target cannot be read.
     """
     with database.read() as connection:
-        hit = affected(connection, target)
+        hit = affected(connection, target, now=now)
         releases = releases_by_reference_values(connection, hit.reference_values)
         appraisals = newest_appraisals(connection, hit.reference_values, limit=MAX_APPRAISALS + 1)
     return Impact(

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.observability import MULTIPROCESS_VARIABLE
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -34,6 +38,23 @@ _SECONDS = Histogram(
 _ERRORS = Counter("touchstone_errors", "Refusals by error code.", ("code",), registry=_REGISTRY)
 _APPRAISALS = Counter(
     "touchstone_appraisals", "Appraisals by TEE and EAR status.", ("tee", "status"), registry=_REGISTRY
+)
+_SOURCE_PULLS = Counter(
+    "touchstone_source_pulls", "Pulls of sources.", ("source", "outcome"), registry=_REGISTRY
+)
+_SOURCE_ATTESTATIONS = Counter(
+    "touchstone_source_attestations",
+    "Attestations that pulls of sources stored, and that they refused.",
+    ("source", "outcome"),
+    registry=_REGISTRY,
+)
+# Over several processes the latest counts: one pulls at a time.
+_SOURCE_TIME = Gauge(
+    "touchstone_source_last_seconds",
+    "When a source was last pulled, since the epoch, by outcome.",
+    ("source", "outcome"),
+    multiprocess_mode="max",
+    registry=_REGISTRY,
 )
 _RELEASES = Counter("touchstone_releases", "Secrets released, by kind.", ("kind",), registry=_REGISTRY)
 
@@ -58,6 +79,20 @@ def appraised(tee: str, status: str) -> None:
 def released(kind: str) -> None:
     """Count one released secret (``resource`` or ``key``)."""
     _RELEASES.labels(kind).inc()
+
+
+def source_pulled(source: str, now: datetime, *, added: int, refused: int) -> None:
+    """Count one good pull of a source of the settings."""
+    _SOURCE_PULLS.labels(source, "success").inc()
+    _SOURCE_ATTESTATIONS.labels(source, "stored").inc(added)
+    _SOURCE_ATTESTATIONS.labels(source, "refused").inc(refused)
+    _SOURCE_TIME.labels(source, "success").set(now.timestamp())
+
+
+def source_failed(source: str, now: datetime) -> None:
+    """Count one pull of a source that failed."""
+    _SOURCE_PULLS.labels(source, "failure").inc()
+    _SOURCE_TIME.labels(source, "failure").set(now.timestamp())
 
 
 def exposition() -> bytes:

@@ -42,6 +42,17 @@ def insecure_switches(settings: Settings) -> tuple[str, ...]:
     return tuple(_switches(settings))
 
 
+def warnings(settings: Settings) -> tuple[str, ...]:
+    """What weakens no verdict by itself and should still be known; said at start in every profile."""
+    if settings.policy.trust_policy_keys:
+        return ()
+    unsigned = (
+        "[policy] trust_policy_keys pins none: whoever holds a token with policies:write decides whose"
+        " builds are trusted"
+    )
+    return (unsigned,)
+
+
 def listen_address(listen: str) -> tuple[str, int]:
     """Host and port of ``host:port`` or ``[ipv6]:port``.
 

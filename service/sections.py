@@ -25,15 +25,22 @@ class ServerSettings(Section):
     listen: str = Field(
         default="127.0.0.1:8080", description="Address and port, `host:port` or `[ipv6]:port`."
     )
+    engine: Literal["gunicorn", "granian"] = Field(
+        default="gunicorn",
+        description=(
+            "The HTTP server. granian (`touchstone[granian]`) answers more requests a second; gunicorn"
+            " replaces a worker that hangs (docs/adr/0009-http-server.md)."
+        ),
+    )
     workers: int = Field(default=2, ge=1, le=256, description="Worker processes; one per core is right.")
     threads: int = Field(
         default=4,
         ge=1,
         le=64,
         description=(
-            "Threads per worker. 1 selects gunicorn's sync worker, which closes each connection after"
+            "Threads per worker of gunicorn. 1 selects its sync worker, which closes each connection after"
             " its answer and is for use behind a buffering proxy only; more select gthread with"
-            " keep-alive."
+            " keep-alive. A worker of granian has one."
         ),
     )
     tls_certificate: Path | None = Field(default=None, description="PEM certificate chain; with `tls_key`.")
@@ -102,6 +109,20 @@ class OpaSettings(Section):
     timeout_s: float = Field(default=2.0, gt=0, le=30, description="Time limit of one call; then: denial.")
 
 
+class PolicyKeySection(Section):
+    """A key that signs trust policies."""
+
+    file: Path = Field(description="Public key, PEM.")
+    algorithm: Literal[
+        "ecdsa-p256-sha256",
+        "ecdsa-p384-sha384",
+        "ecdsa-p521-sha512",
+        "ed25519",
+        "rsa-pss-sha256",
+        "rsa-pkcs1v15-sha256",
+    ] = Field(description="The one algorithm of its signatures.")
+
+
 class PolicySettings(Section):
     """The policy engine."""
 
@@ -117,6 +138,22 @@ class PolicySettings(Section):
             "Further appraisal policies that a request may name. A caller chooses among them freely:"
             " a secret must not hang on a stricter one than the laxest here."
         ),
+    )
+    trust_policy_keys: tuple[PolicyKeySection, ...] = Field(
+        default=(),
+        description=(
+            "Keys that sign trust policies. With any, only signed ones are taken, and an active one that"
+            " they did not sign admits nothing."
+        ),
+    )
+    trust_policy_threshold: int = Field(
+        default=1, ge=1, le=16, description="How many of `trust_policy_keys` must have signed."
+    )
+    environment: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=128,
+        description="Which of a trust policy's `environments` decides here (`prod`).",
     )
     opa: OpaSettings = Field(default_factory=OpaSettings)
 
@@ -244,6 +281,26 @@ class FetchSettings(Section):
     max_bytes: int = Field(default=_MIB, ge=1024, le=64 * _MIB, description="Size limit of one fetch.")
 
 
+class SigstoreSettings(Section):
+    """Refreshing the public-good root by `touchstone trust refresh`; the server itself fetches nothing."""
+
+    tuf_url: str = Field(
+        default="https://tuf-repo-cdn.sigstore.dev", description="TUF repository that it is refreshed from."
+    )
+    tuf_root: Path | None = Field(
+        default=None,
+        description=(
+            "TUF root metadata to begin from, for a repository of your own; the pinned one otherwise."
+        ),
+    )
+    ca_file: Path | None = Field(
+        default=None, description="PEM bundle that replaces the system's authorities, for a mirror."
+    )
+    allow_private: bool = Field(
+        default=False, description="Also ask a repository at a private or loopback address."
+    )
+
+
 class LimitSettings(Section):
     """Bounds on what a caller may ask for; checked before a body is read."""
 
@@ -272,4 +329,88 @@ class LogSettings(Section):
     )
     requests: bool = Field(
         default=False, description="One line per request (method, route, status, duration, request id)."
+    )
+
+
+class RegistrySettings(Section):
+    """OCI registries, for `[[sources]]` (docs/registries.md)."""
+
+    docker_config: Path | None = Field(
+        default=None,
+        description=(
+            "Docker `config.json` with credentials, mode 0600; anonymous otherwise. Helpers are never run."
+        ),
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description=(
+            "Hosts (`host` or `host:port`) that may be contacted besides the registries of `[[sources]]`:"
+            " their token services, and stores that they redirect to."
+        ),
+    )
+    ca_file: Path | None = Field(
+        default=None, description="PEM bundle that replaces the system's authorities."
+    )
+    plain_http_loopback: bool = Field(
+        default=False, description="Speak plain HTTP to registries on loopback; never to others."
+    )
+    timeout_s: float = Field(default=30.0, gt=0, le=300, description="Time limit of one request.")
+
+
+class SourceSection(Section):
+    """A registry or folder that attestations are pulled from on a schedule (docs/registries.md)."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+        description="In logs, metrics, audit and `/v1/sources`.",
+    )
+    kind: Literal["registry", "directory"] = Field(description="What it is.")
+    reference: str | None = Field(
+        default=None,
+        description="Image, of a registry: `registry/repository:tag`, or `@sha256:...` to pin it.",
+    )
+    path: Path | None = Field(default=None, description="Folder, of a directory.")
+    pattern: str = Field(
+        default="*.json", min_length=1, max_length=255, description="Glob of the files below `path`."
+    )
+    interval_s: int = Field(default=3600, ge=10, le=604_800, description="From one pull to the next.")
+    trust_policy: str = Field(default="default", description="The active trust policy that admits.")
+    derivation: Path | None = Field(
+        default=None,
+        description="JSON file with the derivation request, or requests, for each attestation.",
+    )
+    signatures: bool = Field(default=False, description="Take image signatures as well as attestations.")
+
+
+class PeerSection(Section):
+    """An instance whose changes are taken."""
+
+    instance: str = Field(min_length=1, max_length=255, description="Its token issuer.")
+    key: Path = Field(description="Its feed key, PEM (`touchstone feed key` there).")
+    trust_policy: str = Field(
+        default="default", description="Our trust policy that admits what it sends; must name its key."
+    )
+    verify_envelopes: bool = Field(
+        default=True,
+        description="Our policy must admit each envelope that values rest on, and not the statement alone.",
+    )
+
+
+class SubscriptionSection(Section):
+    """An instance that our changes are sent to."""
+
+    url: str = Field(description="Its base URL; https, or http on loopback.")
+    token_file: Path = Field(description="File with an admin token of that instance (role `publisher`).")
+    ca_file: Path | None = Field(default=None, description="PEM authorities for its certificate.")
+
+
+class FeedSettings(Section):
+    """Publish and subscribe (docs/publish-subscribe.md)."""
+
+    peers: tuple[PeerSection, ...] = Field(default=(), description="Instances whose changes are taken.")
+    subscriptions: tuple[SubscriptionSection, ...] = Field(
+        default=(), description="Instances that our changes are sent to as they happen."
+    )
+    interval_s: float = Field(
+        default=2.0, gt=0, le=3600, description="How often the change log is looked at for sending."
     )

@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from common.errors import InvalidSetting
-from service import profile
+from service import granian_server, profile
 from service.observability import MULTIPROCESS_VARIABLE, configure
 
 if TYPE_CHECKING:
     from flask import Flask
 
-    from service.composition import Services
     from service.settings import Settings
+    from service.worker import Worker
 
 _LOG = logging.getLogger("touchstone.server")
 _MEMORY_FOLDER = "/dev/shm"  # noqa: S108 (heartbeat files of the workers, no data)
@@ -50,7 +50,7 @@ class Server(BaseApplication):  # type: ignore[misc]
     def __init__(self, settings: Settings) -> None:
         """Keep the settings; gunicorn asks for the rest."""
         self._settings = settings
-        self._services: Services | None = None
+        self._worker: Worker | None = None
         super().__init__()
 
     def load_config(self) -> None:
@@ -64,15 +64,14 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """Build the application, in the worker that serves it."""
-        from service.app import create_app  # noqa: PLC0415 (see serve)
-        from service.composition import build  # noqa: PLC0415
+        from service.worker import Worker  # noqa: PLC0415 (see serve)
 
-        self._services = build(self._settings)
-        return create_app(self._services)
+        self._worker = Worker(self._settings)
+        return self._worker.app
 
-    def _worker_exit(self, _server: object, _worker: object) -> None:
-        if self._services is not None:
-            self._services.close()
+    def _worker_exit(self, _server: object, _arbiter_worker: object) -> None:
+        if self._worker is not None:
+            self._worker.close()
 
     def _when_ready(self, _server: object) -> None:
         _LOG.info("listening", extra={"fields": {"listen": self._settings.server.listen}})
@@ -128,11 +127,14 @@ def serve(settings: Settings) -> None:
     # The metrics library reads this when it is imported, which service.composition and app bring about.
     os.environ[MULTIPROCESS_VARIABLE] = folder
     try:
-        from service import app, composition  # noqa: F401, PLC0415 (app: imported once, before the fork)
+        from service import composition, worker  # noqa: F401, PLC0415 (worker: imported before the fork)
 
         composition.prepare(settings)
         composition.build(settings).close()
-        Server(settings).run()
+        if settings.server.engine == "granian":
+            granian_server.serve(settings)
+        else:
+            Server(settings).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -143,6 +145,8 @@ def announce(settings: Settings) -> None:
         _LOG.warning("DEVELOPMENT PROFILE: do not put real secrets into this server")
     for switch in profile.insecure_switches(settings):
         _LOG.warning("INSECURE: %s", switch)
+    for warning in profile.warnings(settings):
+        _LOG.warning("%s", warning)
 
 
 def _pre_request(_worker: object, request: Any) -> None:

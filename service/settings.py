@@ -27,13 +27,17 @@ from common.errors import InvalidSetting
 from common.files import read_limited
 from service import profile
 from service.sections import (
+    FeedSettings,
     FetchSettings,
     LimitSettings,
     LogSettings,
     PolicySettings,
+    RegistrySettings,
     Section,
     ServerSettings,
+    SigstoreSettings,
     SnpSection,
+    SourceSection,
     StorageSettings,
     TokenSettings,
     TpmSection,
@@ -62,8 +66,14 @@ class Settings(Section):
     snp: SnpSection = Field(default_factory=SnpSection)
     tpm: TpmSection = Field(default_factory=TpmSection)
     fetch: FetchSettings = Field(default_factory=FetchSettings)
+    sigstore: SigstoreSettings = Field(default_factory=SigstoreSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    feed: FeedSettings = Field(default_factory=FeedSettings)
+    registry: RegistrySettings = Field(default_factory=RegistrySettings)
+    sources: tuple[SourceSection, ...] = Field(
+        default=(), max_length=64, description="Registries and folders that are pulled, see below."
+    )
 
     @property
     def database_url(self) -> str:
@@ -74,6 +84,11 @@ class Settings(Section):
     def keys_dir(self) -> Path:
         """Folder of the key files."""
         return self.storage.data_dir / "keys"
+
+    @property
+    def sigstore_dir(self) -> Path:
+        """Folder of the TUF metadata and the refreshed public-good root."""
+        return self.storage.data_dir / "sigstore-tuf"
 
     @property
     def checkpoint_file(self) -> Path:
@@ -123,7 +138,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """``TOUCHSTONE_PROFILE`` and every ``TOUCHSTONE_<SECTION>__<KEY>``, as nested values.
+    """``TOUCHSTONE_PROFILE``, ``_SOURCES`` and every ``TOUCHSTONE_<SECTION>__<KEY>``, as nested values.
 
     Every variable of that shape is taken, so that validation refuses a misspelt section too. Others
     (``TOUCHSTONE_CONFIG``, those of the command line) are none of ours.
@@ -133,7 +148,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         if not variable.startswith(ENV_PREFIX):
             continue
         path = variable.removeprefix(ENV_PREFIX).lower().split(ENV_DELIMITER)
-        if len(path) > 1 or path == ["profile"]:
+        if len(path) > 1 or path in (["profile"], ["sources"]):
             _put(values, path, _value(variable, text))
     return values
 

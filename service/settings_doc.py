@@ -49,13 +49,14 @@ def render() -> str:
         section = _section(field)
         if section is None:
             top.append((name, field))
+            sections.extend(_listed(name, field))
         else:
             sections.extend(_with_inner(name, section))
     lines.extend(_table("", top))
     for name, section in sections:
         fields = [(key, field) for key, field in section.model_fields.items() if _section(field) is None]
         summary = (section.__doc__ or "").strip().splitlines()[0]
-        lines.extend([f"## [{name}]", "", summary, ""])
+        lines.extend([f"## {name if name.startswith('[[') else f'[{name}]'}", "", summary, ""])
         lines.extend(_table(name, fields))
     return "\n".join(lines).rstrip() + "\n"
 
@@ -66,6 +67,14 @@ def _with_inner(name: str, section: type[BaseModel]) -> Iterator[tuple[str, type
         inner = _section(field)
         if inner is not None:
             yield from _with_inner(f"{name}.{key}", inner)
+        yield from _listed(f"{name}.{key}", field)
+
+
+def _listed(name: str, field: FieldInfo) -> Iterator[tuple[str, type[BaseModel]]]:
+    """``[[name]]``, where the field is a list of sections."""
+    arguments = get_args(field.annotation)
+    if arguments and isinstance(arguments[0], type) and issubclass(arguments[0], BaseModel):
+        yield f"[[{name}]]", arguments[0]
 
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:
@@ -77,7 +86,8 @@ def _table(section: str, fields: list[tuple[str, FieldInfo]]) -> list[str]:
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for key, field in fields:
         variable = ENV_PREFIX + ENV_DELIMITER.join([*section.split("."), key] if section else [key]).upper()
-        meaning = f"{field.description} `{variable}`"
+        # Members of a list of tables have no variable of their own: the list's takes it as JSON.
+        meaning = f"{field.description}" + ("" if section.startswith("[[") else f" `{variable}`")
         rows.append(f"| `{key}` | {_type(field)} | {_default(field)} | {meaning} |")
     return [*rows, ""]
 

@@ -48,8 +48,24 @@ def admitted_statement(
     source_revision: str | None = None,
     signed_at: datetime = _BEGIN,
     log_time: datetime | None = None,
+    log_id: str | None = None,
+    unverified: bool = False,
+    **more: Any,
 ) -> AdmittedStatement:
-    """A statement as if admitted; equal seeds give equal envelopes."""
+    """A statement as if admitted; equal seeds give equal envelopes.
+
+    Args:
+        seed: what the envelope is made of.
+        signers: of ``AuthenticStatement``; none of an unverified one.
+        builder: of ``AdmittedStatement``.
+        source_uri: likewise.
+        source_revision: likewise.
+        signed_at: of ``AuthenticStatement``.
+        log_time: likewise.
+        log_id: likewise.
+        unverified: nobody signed it.
+        more: further members of ``AdmittedStatement`` (materials, domains, required_domains).
+    """
     envelope = b'{"seed":' + msgspec.json.encode(seed) + b"}"
     authentic = AuthenticStatement(
         envelope=envelope,
@@ -60,11 +76,13 @@ def admitted_statement(
             predicate_type="https://slsa.dev/provenance/v1",
             predicate={},
         ),
-        signers=signers,
+        signers=() if unverified else signers,
         checks=(),
         signed_at=signed_at,
         log_index=None if log_time is None else 1,
         log_time=log_time,
+        log_id=log_id,
+        unverified=unverified,
     )
     return AdmittedStatement(
         authentic=authentic,
@@ -73,6 +91,7 @@ def admitted_statement(
         builder=builder,
         source_uri=source_uri,
         source_revision=source_revision,
+        **more,
     )
 
 
@@ -85,14 +104,16 @@ def derived_value(
     expires: datetime | None = None,
     scalar: bool = False,
     inputs: dict[str, Any] | None = None,
+    tee: str = "snp",
+    rule: str = "snp-launch-digest/1",
 ) -> DerivedValue:
     """A value as if derived."""
     return DerivedValue(
         name=name,
         value=value,
-        tee="snp",
+        tee=tee,
         group=group,
-        rule="snp-launch-digest/1",
+        rule=rule,
         inputs={"launch": {"vcpus": 1}} if inputs is None else inputs,
         not_before=not_before,
         expires=expires,

@@ -26,7 +26,7 @@ from common.checks import Check, Verdict
 from common.encoding import b64url_decode, hex_decode
 from common.errors import Malformed, PolicyError, UnavailableError
 from policy.claims import CLAIM_NAMES, apply_floors, parse_trust_claims, status
-from policy.port import PolicyKind, ReferenceEntry, canonical_key
+from policy.port import PolicyKind, canonical_key
 from storage.database import to_micros
 from verifier.ear import new_jti
 from verifier.errors import UnsupportedEvidence
@@ -39,6 +39,7 @@ from verifier.model import (
     VerifiedEvidence,
 )
 from verifier.records import AppraisalRecord
+from verifier.reference_input import entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -80,6 +81,7 @@ class Appraisal(msgspec.Struct, frozen=True):
         policy_digest: SHA-256 of the policy's source, hex.
         selection: the reference values the policy could see.
         relied_on: those of them that equal something in the evidence.
+        relied_on_unverified: likewise, of the values that nobody signed and the policy asked for.
         checks: all checks, those of the policy stage last.
         explanation: built when asked for.
     """
@@ -94,6 +96,7 @@ class Appraisal(msgspec.Struct, frozen=True):
     relied_on: tuple[ReferenceValue, ...]
     checks: tuple[Check, ...]
     explanation: dict[str, Any] | None
+    relied_on_unverified: tuple[ReferenceValue, ...] = ()
 
 
 class Appraiser:
@@ -170,7 +173,9 @@ class Appraiser:
         compiled = self._policies.active(PolicyKind.APPRAISAL, policy or self._default_policy)
         claims = _mentioned_claims(compiled, verified)
         observed = _observed(claims, verified.comparable)
-        selection = self._references.select(compiled.reference_names, observed, now)
+        selection = self._references.select(
+            compiled.reference_names, observed, now, unverified=compiled.unverified_names
+        )
         document = _policy_input(claims, verified, selection)
         vector, policy_checks = self._evaluate(compiled, document, verified)
         relied_on = tuple(value for value in selection.values if _relied_on(value, verified, observed))
@@ -185,6 +190,9 @@ class Appraiser:
             relied_on=relied_on,
             checks=verified.checks + policy_checks,
             explanation=None,
+            relied_on_unverified=tuple(
+                value for value in selection.unverified if _relied_on(value, verified, observed)
+            ),
         )
         if explain:
             explanation = explain_appraisal(result, compiled, document)
@@ -309,10 +317,9 @@ def _observed(claims: Mapping[str, Any], comparable: tuple[str, ...]) -> frozens
 
 def _policy_input(claims: dict[str, Any], verified: VerifiedEvidence, selection: Selection) -> bytes:
     """The input document: the claims, the reference values, what the verification came to."""
-    reference: dict[str, dict[str, ReferenceEntry]] = {}
-    for value in selection.values:
-        entry = ReferenceEntry(value=value.value, scalar=value.scalar, group=value.group)
-        reference.setdefault(value.name, {})[canonical_key(value.value)] = entry
+    references = {"reference": entries(selection.values)}
+    if selection.unverified:
+        references["unverified_reference"] = entries(selection.unverified)
     verification = {
         "tee": verified.tee,
         "bound": verified.bound,
@@ -320,13 +327,13 @@ def _policy_input(claims: dict[str, Any], verified: VerifiedEvidence, selection:
         "identity": verified.identity,
         "failed": [check.code for check in verified.checks if check.verdict is Verdict.FAIL],
     }
-    return _ENCODER.encode(claims | {"reference": reference, "verification": verification})
+    return _ENCODER.encode(claims | references | {"verification": verification})
 
 
 def _expiries(result: Appraisal) -> Iterable[datetime]:
     if result.evidence.not_after is not None:
         yield result.evidence.not_after
-    for value in result.relied_on:
+    for value in (*result.relied_on, *result.relied_on_unverified):
         if value.expires is not None:
             yield value.expires
 
@@ -342,7 +349,7 @@ def _record(result: Appraisal, now: datetime) -> AppraisalRecord:
         evidence_digest=result.evidence.evidence_digest,
         policy_digest=result.policy_digest,
         snapshot=result.selection.snapshot,
-        references=tuple(value.id for value in result.relied_on),
+        references=tuple(value.id for value in (*result.relied_on, *result.relied_on_unverified)),
     )
 
 
@@ -372,6 +379,10 @@ def _token_claims(result: Appraisal, policy: str, nonce: str | None, audience: s
             "lineage": _lineage(result.relied_on),
         },
     }
+    if result.relied_on_unverified:
+        # Apart, so that who counts reference values does not count these.
+        unverified = [value.id for value in result.relied_on_unverified]
+        claims["touchstone"]["unverified_reference_values"] = unverified
     if nonce is not None:
         claims["eat_nonce"] = nonce
     if verified.tee_pubkey is not None:

@@ -2,7 +2,8 @@
 
 Shape (``docs/formats.md``): ``status``, ``trust_vector``, ``checks`` (the verifier's, then one per
 reference name the policy mentions, then the policy stage's), ``policy`` (digest and the clauses that
-decided) and ``reference_values`` (snapshot, and those relied on with their lineage).
+decided) and ``reference_values`` (snapshot, the groups that hold all that the evidence met, and the values
+relied on with their lineage).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import msgspec
 
 from common.checks import Check, Verdict
 from common.errors import PolicyError
+from verifier.reference_input import groups_met
 from verifier.reference_names import observed_value
 
 if TYPE_CHECKING:
@@ -30,7 +32,9 @@ def explain_appraisal(result: Appraisal, compiled: CompiledPolicy, document: byt
         compiled: the policy that decided.
         document: the exact input it was evaluated on.
     """
-    checks = (*result.checks, *_reference_checks(result, compiled))
+    met = groups_met(result.selection.values, compiled.reference_names, result.evidence.claims)
+    shared = sorted(frozenset.intersection(*met.values())) if met else []
+    checks = (*result.checks, *_reference_checks(result, compiled), *_group_check(result, met, shared))
     explanation: dict[str, Any] = {
         "status": result.status,
         "tee": result.evidence.tee,
@@ -44,9 +48,12 @@ def explain_appraisal(result: Appraisal, compiled: CompiledPolicy, document: byt
         "policy": {"digest": result.policy_digest, "rules": _rules(compiled, document)},
         "reference_values": {
             "snapshot": result.selection.snapshot,
+            "groups": shared,
             "relied_on": result.relied_on,
         },
     }
+    if result.relied_on_unverified:
+        explanation["reference_values"]["unverified"] = result.relied_on_unverified
     converted = msgspec.to_builtins(explanation)
     assert isinstance(converted, dict)  # a dict went in
     return converted
@@ -88,3 +95,20 @@ def _reference_checks(result: Appraisal, compiled: CompiledPolicy) -> list[Check
             )
         )
     return records
+
+
+def _group_check(result: Appraisal, met: dict[str, frozenset[str]], shared: list[str]) -> list[Check]:
+    """Whether the values that the evidence met are of one release, where there are several of them."""
+    if len(met) < 2:  # noqa: PLR2004 (one value cannot contradict itself)
+        return []
+    affirming = result.status == "affirming"
+    return [
+        Check(
+            name="reference.group",
+            verdict=Verdict.PASS if shared else Verdict.NOT_EVALUATED if affirming else Verdict.FAIL,
+            expected="one group for all",
+            observed={name: sorted(groups)[:_MAX_EXPECTED] for name, groups in sorted(met.items())},
+            source="reference values, group",
+            note="" if shared else "the values that the evidence met belong to different releases",
+        )
+    ]

@@ -171,4 +171,7 @@ def _tpm_statement(tpm: SwTpm, build: Build, key: TestKey, now: datetime) -> byt
         )
         for index, value in tpm.registers("sha256", _BOOT_PCRS).items()
     ]
-    return sign_dsse(reference_statement.build([build.admitted], values, now=now), [(key, "")])
+    return sign_dsse(
+        reference_statement.build([reference_statement.source_of(build.admitted)], values, now=now),
+        [(key, "")],
+    )

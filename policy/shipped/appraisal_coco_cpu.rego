@@ -6,6 +6,10 @@
 # Reference names that are single values (`==`):
 #   snp_smt_enabled, snp_tsme_enabled, snp_guest_abi_major, snp_guest_abi_minor, snp_single_socket,
 #   snp_smt_allowed
+#
+# A release matches as a whole: hardware is affirmed where the firmware versions belong to a group that the
+# launch measurement belongs to, too, and the approved configuration where all of them share one group. (A
+# trusted attestation key says which machine it is, not which release: it needs no group.)
 package policy
 
 import rego.v1
@@ -42,7 +46,28 @@ hardware := 2 if {
 	input.snp.reported_tcb_microcode in query_reference_value("snp_microcode")
 	input.snp.reported_tcb_snp in query_reference_value("snp_snp_svn")
 	input.snp.reported_tcb_tee in query_reference_value("snp_tee_svn")
+	count(snp_platform_groups) > 0
 }
+
+# The releases that the measurement and the firmware versions belong to.
+snp_platform_groups := intersection({
+	reference_groups("snp_launch_measurement", input.snp.measurement),
+	reference_groups("snp_bootloader", input.snp.reported_tcb_bootloader),
+	reference_groups("snp_microcode", input.snp.reported_tcb_microcode),
+	reference_groups("snp_snp_svn", input.snp.reported_tcb_snp),
+	reference_groups("snp_tee_svn", input.snp.reported_tcb_tee),
+})
+
+# Those that the guest's policy and the platform's features belong to as well.
+snp_groups := intersection({
+	snp_platform_groups,
+	reference_groups("snp_smt_enabled", input.snp.platform_smt_enabled),
+	reference_groups("snp_tsme_enabled", input.snp.platform_tsme_enabled),
+	reference_groups("snp_guest_abi_major", input.snp.policy_abi_major),
+	reference_groups("snp_guest_abi_minor", input.snp.policy_abi_minor),
+	reference_groups("snp_single_socket", input.snp.policy_single_socket),
+	reference_groups("snp_smt_allowed", input.snp.policy_smt_allowed),
+})
 
 configuration := 2 if {
 	input.snp
@@ -53,6 +78,7 @@ configuration := 2 if {
 	input.snp.policy_abi_minor == query_reference_value("snp_guest_abi_minor")
 	input.snp.policy_single_socket == query_reference_value("snp_single_socket")
 	input.snp.policy_smt_allowed == query_reference_value("snp_smt_allowed")
+	count(snp_groups) > 0
 }
 
 else := 3 if {

@@ -9,6 +9,9 @@
 #   tpm_pcr08, tpm_pcr09          kernel command line; kernel and initrd as the boot loader measures them
 #   tpm_pcr07                     secure-boot policy
 #
+# A release matches as a whole: the registers of a boot must all belong to one group, so that the kernel of
+# one release does not pass with the command line of another.
+#
 # A register that nothing extends has a reference value too: the zeros it starts with. Minimum firmware
 # versions, permitted platform bits and trusted keys are settings of the verifier: what fails there is in
 # input.verification.failed, and sets engine floors that no policy can improve.
@@ -77,7 +80,16 @@ executables := 3 if {
 	input.reference.tpm_pcr08[command_line].value == command_line
 	kernel := input.tpm.pcr09
 	input.reference.tpm_pcr09[kernel].value == kernel
+	count(boot_groups) > 0
 }
+
+# The releases that all four registers belong to.
+boot_groups := intersection({
+	reference_groups("tpm_pcr00", input.tpm.pcr00),
+	reference_groups("tpm_pcr04", input.tpm.pcr04),
+	reference_groups("tpm_pcr08", input.tpm.pcr08),
+	reference_groups("tpm_pcr09", input.tpm.pcr09),
+})
 
 # 36: what matters for security in the configuration is not available.
 default configuration := 36
@@ -92,11 +104,13 @@ configuration := 3 if {
 	input.verification.failed == []
 }
 
-# 2: the approved configuration: the platform's secure-boot policy is a known one.
+# 2: the approved configuration: the platform's secure-boot policy is that of the release that booted.
 configuration := 2 if {
 	input.verification.tee == "tpm"
 	secure_boot := input.tpm.pcr07
 	input.reference.tpm_pcr07[secure_boot].value == secure_boot
+	secure_boot_groups := reference_groups("tpm_pcr07", secure_boot)
+	count(intersection({boot_groups, secure_boot_groups})) > 0
 	input.verification.failed == []
 }
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 from typing import Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from provenance.errors import SignerCertificateInvalid
+from provenance.keys import from_certificate
 from provenance.model import Signer
 
 _ARC: Final = "1.3.6.1.4.1.57264.1."
@@ -79,6 +81,9 @@ def signer_of(certificate: x509.Certificate, root: str) -> Signer:
         root=root,
         issuer=_issuer(values),
         claims=claims,
+        certificate=certificate.fingerprint(hashes.SHA256()).hex(),
+        serial=f"{certificate.serial_number:x}",
+        key=from_certificate(certificate).spki_sha256,
     )
 
 

@@ -11,7 +11,7 @@ import hashlib
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from common.checks import Checks
+from common.checks import Check, Checks, Verdict
 from common.errors import StatementError
 from provenance import keys
 from provenance.errors import LogEntryInvalid, SignerUntrusted
@@ -35,6 +35,7 @@ class SigstoreReader:
 
     def __init__(self, trust: TrustPolicy) -> None:
         """Use the Sigstore roots of ``trust``, and its keys that name one as their log."""
+        self._public_good = trust.public_good
         self._roots = [
             root
             for root in trust.document.roots
@@ -57,6 +58,7 @@ class SigstoreReader:
             document, now, lambda verifier: verifier.verify_envelope(data, document, now)
         )
         checks = Checks()
+        self._record_root(verified.signer, checks)
         checks.extend(verified.checks)
         assert verified.payload is not None  # verify_envelope lets no other bundle through
         return AuthenticStatement(
@@ -67,6 +69,7 @@ class SigstoreReader:
             checks=checks.records,
             signed_at=verified.times.earliest,
             log_index=verified.times.log_index,
+            log_id=verified.times.log_id,
             log_time=verified.times.earliest,
         )
 
@@ -83,8 +86,13 @@ class SigstoreReader:
         Raises:
             StatementError: one of its classes, by the step that failed.
         """
-        found = self._first(bundle, now, lambda verifier: verifier.verify_artifact(bundle, artifact, now))
-        return found.signer
+        return self.verify_artifact(bundle, artifact, now).signer
+
+    def verify_artifact(
+        self, bundle: Mapping[str, Any], artifact: bytes, now: datetime
+    ) -> VerifiedBundle:
+        """As ``authenticate_artifact``, with times and checks: for formats that sign a text of their own."""
+        return self._first(bundle, now, lambda verifier: verifier.verify_artifact(bundle, artifact, now))
 
     def _first(
         self,
@@ -122,7 +130,7 @@ class SigstoreReader:
         instances = {
             root.name: Anchor(
                 name=root.name,
-                root=trust_root.public_good()
+                root=self._public_good_root()
                 if isinstance(root, PublicGoodRoot)
                 else trust_root.parse_document(root.trusted_root),
                 legacy=root.legacy_bundles,
@@ -140,6 +148,24 @@ class SigstoreReader:
             if root.log is not None
         ]
         return tuple(BundleVerifier(anchor) for anchor in (*instances.values(), *managed))
+
+    def _public_good_root(self) -> trust_root.SigstoreRoot:
+        return trust_root.public_good() if self._public_good is None else self._public_good.root
+
+    def _record_root(self, signer: Signer, checks: Checks) -> None:
+        """Say which public-good root stood behind the signature, where there was a choice."""
+        used, managed = self._public_good, self._managed.get(signer.root)
+        named = signer.root if managed is None else managed.log
+        if used is None or not any(
+            isinstance(root, PublicGoodRoot) and root.name == named for root in self._roots
+        ):
+            return
+        observed = {"refreshed": used.refreshed, "sha256": used.root.digest, "version": used.version}
+        source = "TUF specification, section 5"
+        if used.warning:
+            checks.warn("root.public_good", observed=observed, source=source, note=used.warning)
+        else:
+            checks.extend((Check("root.public_good", Verdict.PASS, None, observed, source),))
 
     def _key_counts(self, name: str, now: datetime) -> bool:
         root = self._managed.get(name)

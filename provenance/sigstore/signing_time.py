@@ -34,10 +34,12 @@ class SigningTime(msgspec.Struct, frozen=True):
     Attributes:
         all: each verified time, at least one.
         log_index: of the entry.
+        log_id: of the log, hex.
     """
 
     all: tuple[datetime, ...]
     log_index: int
+    log_id: str
 
     @property
     def earliest(self) -> datetime:
@@ -88,7 +90,7 @@ def establish(bundle: Bundle, root: SigstoreRoot, *, promise_suffices: bool, che
         observed=[moment.isoformat() for moment in times],
         source="sigstore client specification, Time",
     )
-    return SigningTime(all=times, log_index=entry.log_index)
+    return SigningTime(all=times, log_index=entry.log_index, log_id=entry.log_id.hex())
 
 
 def _verify_entry(

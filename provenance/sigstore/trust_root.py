@@ -2,8 +2,8 @@
 
 A root is a document (``trusted_root.json``) inside a trust policy, or the public-good instance's, which
 comes from the locked ``sigstore`` package and is pinned here by digest: a changed package cannot change
-whom we trust. Nothing is fetched; there is no TUF client, so there is no stale or rolled-back metadata
-to accept. A root is replaced by replacing the policy.
+whom we trust. Nothing is fetched here. A newer one comes by TUF (``provenance.sigstore.tuf_refresh``); the
+pinned one stands in where there is none or it does not hold.
 
 Every key and authority has a validity window, ends included; it is held against the time at which the
 thing was signed, not against now.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # sigstore/_store/https%3A%2F%2Ftuf-repo-cdn.sigstore.dev/trusted_root.json), delivered there from the
 # TUF repository https://tuf-repo-cdn.sigstore.dev.
 PUBLIC_GOOD_SHA256: Final = "6494e21ea73fa7ee769f85f57d5a3e6a08725eae1e38c755fc3517c9e6bc0b66"
-_PUBLIC_GOOD_FOLDER: Final = "https%3A%2F%2Ftuf-repo-cdn.sigstore.dev"
+PUBLIC_GOOD_FOLDER: Final = "https%3A%2F%2Ftuf-repo-cdn.sigstore.dev"
 MAX_ROOT_BYTES: Final = 1 << 20
 _MEDIA_TYPES: Final = (
     "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
@@ -101,6 +101,22 @@ class SigstoreRoot(msgspec.Struct, frozen=True):
     timestamp_authorities: tuple[Authority, ...]
 
 
+class PublicGood(msgspec.Struct, frozen=True):
+    """What stands for the public-good instance's root, and why (``provenance.sigstore.tuf_refresh``).
+
+    Attributes:
+        root: the root.
+        refreshed: it came by TUF; the pinned one otherwise.
+        version: of the TUF targets metadata that named it.
+        warning: why a refreshed root was not taken, for check records and the log.
+    """
+
+    root: SigstoreRoot
+    refreshed: bool = False
+    version: int | None = None
+    warning: str = ""
+
+
 def find_logs(logs: Iterable[LogKey], log_id: bytes) -> tuple[LogKey, ...]:
     """The logs that an id names; more than one only where a log re-used its id for a new window."""
     return tuple(log for log in logs if log.log_id == log_id)
@@ -135,7 +151,7 @@ def public_good() -> SigstoreRoot:
     Raises:
         TrustPolicyInvalid: the installed ``sigstore`` package carries another root than the pinned one.
     """
-    folder = resources.files("sigstore._store").joinpath(_PUBLIC_GOOD_FOLDER)
+    folder = resources.files("sigstore._store").joinpath(PUBLIC_GOOD_FOLDER)
     data = folder.joinpath("trusted_root.json").read_bytes()
     if hashlib.sha256(data).hexdigest() != PUBLIC_GOOD_SHA256:
         raise TrustPolicyInvalid(

@@ -1,36 +1,37 @@
 """Does the trust policy admit an authentic statement? Fixed rules first, its Rego last.
 
-Order: predicate type -> signers and threshold -> age -> predicate -> binding to the certificate
-(``provenance.predicates.github``) -> builder -> source -> parameters -> Rego. The first refusal stops;
-every check so far goes with it.
+Order: end of the policy -> predicate type -> signers and threshold -> age -> predicate -> binding to the
+certificate (``provenance.predicates.github``) -> builder and level -> source -> parameters -> Rego. The
+first refusal stops; every check so far goes with it. ``explain`` makes the same checks, stops at none.
+
+Not done here: what several statements together must give (trust domains, required predicates), which is
+``provenance.trust.domains``; the numbers that it needs leave with the admitted statement.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from common.checks import Checks
-from provenance.errors import (
-    BuilderUntrusted,
-    PredicateUnexpected,
-    SignerUntrusted,
-    SourceUntrusted,
-    StatementIncomplete,
-    TrustRefused,
-)
+from common.checks import Check, Verdict
+from provenance.errors import SignerUntrusted
 from provenance.model import AdmittedStatement
-from provenance.predicates import github, slsa, source
+from provenance.predicates import gcb, gcb_binding, github, slsa, source
+from provenance.predicates.contents import Contents, contents_of
 from provenance.steps import step
+from provenance.trust import limits, policy_rules, unverified, vsa_rules
 from provenance.trust import rego as trust_rego
-from provenance.trust.model import KeyRoot
+from provenance.trust.manifest_roots import ManifestKeyRoot
+from provenance.trust.model import GoogleCloudBuildRoot, KeyRoot, LayoutRoot
+from provenance.trust.rego import Found
+from provenance.trust.rules import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from common.checks import Checks
     from policy.port import CompiledPolicy
     from provenance.model import AuthenticStatement, Signer
     from provenance.predicates.github import Origin
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from provenance.trust import TrustPolicy
     from provenance.trust.model import TrustDocument, TrustedSigner
 
-_POLICY = "trust policy"
+_POLICY: Final = "trust policy"
+_KEY_ROOTS: Final = (KeyRoot, LayoutRoot, ManifestKeyRoot)
 
 
 def admit(
@@ -50,51 +52,91 @@ def admit(
         authentic: the verified statement.
         trust: the policy.
         rego: its compiled Rego, if it has any.
-        now: for the age.
+        now: for the age, and for the ends of the policy and of its exceptions.
 
     Raises:
+        TrustPolicyExpired: the policy has ended.
         PredicateUnexpected: predicate type, shape, or parameters.
         SignerUntrusted: too few signers that the policy names.
         StatementIncomplete: an age is asked for and no time was logged.
         BuilderUntrusted: the builder.
+        BuilderLevelTooLow: the builder's level.
         SourceUntrusted: the source.
-        TrustRefused: too old, or the Rego refuses.
-        PolicyError: the Rego cannot be evaluated.
+        TrustRefused: age, or the policy's Rego.
+        PolicyError: the Rego could not be evaluated.
     """
-    document = trust.document
-    checks = Checks()
-    checks.extend(authentic.checks)
-    _require_predicate_type(authentic, document, checks)
-    trusted = require_signers(authentic.signers, document, checks)
-    _require_age(authentic, document, now, checks)
-    with step(checks, "predicate.shape", source=authentic.statement.predicate_type):
-        facts = slsa.facts_of(authentic.statement)
-    origin = _bind_all(facts, [signer for signer, _ in trusted], document, checks)
-    _require_builder(origin, [item for _, item in trusted], document, checks)
-    _require_source(origin, document, checks)
-    if facts is not None:
-        _require_parameters(facts, document, checks)
-    if rego is not None:
-        trust_rego.require(rego, trust_rego.input_document(authentic, trusted, facts, origin, now), checks)
+    rules = Rules(authentic, trust.document, now)
+    found = _apply(rules, authentic, trust, rego)
+    predicate_type = authentic.statement.predicate_type
     return AdmittedStatement(
         authentic=authentic,
         trust_policy=trust.digest,
-        checks=checks.records,
-        builder=origin.builder,
-        source_uri=origin.source_uri,
-        source_revision=origin.source_revision,
+        checks=rules.checks.records,
+        builder=found.origin.builder,
+        source_uri=found.origin.source_uri,
+        source_revision=found.origin.source_revision,
+        materials=() if found.facts is None else found.facts.materials,
+        domains=limits.domains_of(trust.document, [entry for _, entry in found.trusted], predicate_type),
+        required_domains=limits.domains_required(trust.document, predicate_type),
+        required_predicates=tuple(
+            item for item in trust.document.required_predicates if item != predicate_type
+        ),
+        supporting=predicate_type in trust.document.supporting_predicates,
+        valid_until=rules.valid_until,
     )
 
 
-def _require_predicate_type(authentic: AuthenticStatement, document: TrustDocument, checks: Checks) -> None:
-    checks.require(
-        "trust.predicate_type",
-        authentic.statement.predicate_type in document.predicate_types,
-        PredicateUnexpected,
-        expected=list(document.predicate_types),
-        observed=authentic.statement.predicate_type,
-        source=f"{_POLICY}, predicate_types",
-    )
+def explain(
+    authentic: AuthenticStatement, trust: TrustPolicy, rego: CompiledPolicy | None, now: datetime
+) -> tuple[Check, ...]:
+    """Every check that ``admit`` makes, also those after a refusal. Admits nothing.
+
+    Raises:
+        PolicyError: the Rego could not be evaluated.
+    """
+    rules = Rules(authentic, trust.document, now, explain=True)
+    _apply(rules, authentic, trust, rego)
+    return rules.checks.records
+
+
+def _apply(
+    rules: Rules, authentic: AuthenticStatement, trust: TrustPolicy, rego: CompiledPolicy | None
+) -> Found:
+    checks = rules.checks
+    policy_rules.require_in_force(rules)
+    if trust.environment is not None:
+        record = Check(
+            "trust.environment", Verdict.PASS, None, trust.environment, f"{_POLICY}, environments"
+        )
+        checks.extend((record,))
+    policy_rules.require_predicate_type(authentic, rules)
+    trusted: list[tuple[Signer, TrustedSigner]] = []
+    with rules.part():
+        if authentic.unverified:
+            unverified.require(authentic, trust.document, checks)
+        else:
+            trusted = require_signers(authentic.signers, trust.document, checks)
+    policy_rules.require_age(authentic, rules)
+    facts: BuildFacts | None = None
+    contents = Contents()
+    with rules.part(), step(checks, "predicate.shape", source=authentic.statement.predicate_type):
+        facts = gcb.facts_of(authentic.statement) or slsa.facts_of(authentic.statement)
+        contents = contents_of(authentic.statement)
+    with rules.part():
+        speakers = [item.name for _, item in trusted]
+        vsa_rules.require(authentic.statement, speakers, trust.document, rules.now, checks)
+    # To explain, a signer that is not trusted is still bound: what follows shows what else is missing.
+    signers = [signer for signer, _ in trusted] or (list(authentic.signers) if rules.explain else [])
+    origin = _bind_all(facts, signers, rules)
+    level = policy_rules.require_builder(origin, [item for _, item in trusted], rules)
+    workflow = policy_rules.workflow_of(facts, signers, origin)
+    policy_rules.require_source(origin, workflow, rules)
+    if facts is not None:
+        policy_rules.require_parameters(facts, rules)
+    found = Found(authentic, trusted, facts, origin, level, workflow, contents)
+    if rego is not None:
+        trust_rego.require(rego, trust_rego.input_document(found, trust, rules), rules)
+    return found
 
 
 def require_signers(
@@ -124,8 +166,10 @@ def require_signers(
 def _names(item: TrustedSigner, signer: Signer, document: TrustDocument) -> bool:
     if item.root != signer.root:
         return False
-    if any(isinstance(root, KeyRoot) and root.name == item.root for root in document.roots):
+    if any(isinstance(root, _KEY_ROOTS) and root.name == item.root for root in document.roots):
         return signer.kind == "key"
+    if any(isinstance(root, GoogleCloudBuildRoot) and root.name == item.root for root in document.roots):
+        return item.identity is None or source.glob_matches(item.identity, signer.identity)
     return (
         signer.kind == "certificate"
         and signer.issuer == item.issuer
@@ -134,118 +178,23 @@ def _names(item: TrustedSigner, signer: Signer, document: TrustDocument) -> bool
     )
 
 
-def _require_age(
-    authentic: AuthenticStatement, document: TrustDocument, now: datetime, checks: Checks
-) -> None:
-    if document.max_age_seconds is None:
-        return
-    if authentic.log_time is None:
-        # A claimed time would let the signer choose its own age.
-        checks.fail(
-            "trust.age",
-            StatementIncomplete,
-            expected="a logged or timestamped signature",
-            source=f"{_POLICY}, max_age_seconds",
-            note="the trust policy bounds the age, and nothing proves when this was signed",
-        )
-    limit = timedelta(seconds=document.max_age_seconds)
-    checks.require(
-        "trust.age",
-        now - authentic.log_time <= limit,
-        TrustRefused,
-        expected=f"at most {document.max_age_seconds} seconds before {now.isoformat()}",
-        observed=authentic.log_time.isoformat(),
-        source=f"{_POLICY}, max_age_seconds",
-    )
-
-
-def _bind_all(
-    facts: BuildFacts | None, signers: Sequence[Signer], document: TrustDocument, checks: Checks
-) -> Origin:
+def _bind_all(facts: BuildFacts | None, signers: Sequence[Signer], rules: Rules) -> Origin:
     """Bind to every signer that counts; the origin with most behind it is the result."""
-    origins = [
-        github.bind(
-            facts,
-            signer,
-            document.builders,
-            allow_self_hosted=document.allow_self_hosted,
-            checks=checks,
-        )
-        for signer in signers
-    ]
-    return max(origins, key=lambda origin: origin.proven)
-
-
-def _require_builder(
-    origin: Origin, trusted: Sequence[TrustedSigner], document: TrustDocument, checks: Checks
-) -> None:
-    if not document.builders:
-        checks.skip("trust.builder", "the trust policy names no builders", source=f"{_POLICY}, builders")
-        return
-    speakers = {item.name for item in trusted}
-    checks.require(
-        "trust.builder",
-        origin.builder is not None
-        and any(
-            github.builder_matches(builder, origin.builder)
-            and (not builder.signers or speakers <= set(builder.signers))
-            for builder in document.builders
-        ),
-        BuilderUntrusted,
-        expected=[builder.id for builder in document.builders],
-        observed=origin.builder,
-        source=f"{_POLICY}, builders",
-    )
-
-
-def _require_source(origin: Origin, document: TrustDocument, checks: Checks) -> None:
-    if not document.sources:
-        checks.skip("trust.source", "the trust policy names no sources", source=f"{_POLICY}, sources")
-        return
-    checks.require(
-        "trust.source",
-        any(
-            source.normalise(item.uri) == origin.source_uri
-            and _any_matches(item.refs, origin.source_ref)
-            and _any_matches(item.branches, origin.branch)
-            for item in document.sources
-        ),
-        SourceUntrusted,
-        expected=[msgspec.to_builtins(item) for item in document.sources],
-        observed={"uri": origin.source_uri, "ref": origin.source_ref, "branch": origin.branch},
-        source=f"{_POLICY}, sources",
-    )
-
-
-def _any_matches(patterns: Sequence[str], text: str | None) -> bool:
-    if not patterns:
-        return True
-    return text is not None and any(source.glob_matches(pattern, text) for pattern in patterns)
-
-
-def _require_parameters(facts: BuildFacts, document: TrustDocument, checks: Checks) -> None:
-    unexpected = sorted(set(facts.unrecognised) - set(document.external_parameters))
-    checks.require(
-        "trust.parameters",
-        not unexpected,
-        PredicateUnexpected,
-        expected=list(document.external_parameters),
-        observed=unexpected,
-        source="slsa.dev/spec/v1.0/verifying-artifacts, step 2 (unrecognised externalParameters)",
-        note="" if not unexpected else "the build had external parameters that nobody expects",
-    )
-    accepted = document.dispatch_inputs
-    surprising = sorted(
-        name
-        for name, value in facts.dispatch_inputs.items()
-        if name not in accepted or accepted[name] not in (None, value)
-    )
-    checks.require(
-        "trust.dispatch_inputs",
-        not surprising,
-        PredicateUnexpected,
-        expected=sorted(accepted),
-        observed=surprising,
-        source=f"{_POLICY}, dispatch_inputs",
-        note="" if not surprising else "a person gave this build inputs that the policy does not expect",
-    )
+    origins: list[Origin] = []
+    for signer in signers:
+        with rules.part():
+            if gcb_binding.is_google(signer):
+                origins.append(gcb_binding.bind(facts, signer, rules.checks))
+                continue
+            bound = github.bind(
+                facts,
+                signer,
+                rules.document.builders,
+                allow_self_hosted=rules.document.allow_self_hosted,
+                checks=rules.checks,
+            )
+            if facts is None and signer.kind == "certificate" and github.is_github(signer):
+                # What is no provenance names no builder: it is the workflow that the certificate proves.
+                bound = msgspec.structs.replace(bound, builder=signer.identity)
+            origins.append(bound)
+    return max(origins, key=lambda origin: origin.proven, default=github.Origin())

@@ -22,23 +22,29 @@ from common.errors import InputError, NotFound, TooLarge
 from common.files import read_limited
 from provenance import keys
 from provenance.errors import SourceUntrusted, TrustPolicyInvalid
+from provenance.gcb import signing_keys
 from provenance.predicates import source
 from provenance.sigstore import trust_root
+from provenance.trust import limits, manifest_roots, vsa_rules
 from provenance.trust.model import (
     DEFAULT_BUILDER_REF,
     VERSION,
+    GoogleCloudBuildRoot,
     KeyRoot,
+    LayoutRoot,
+    PublicGoodRoot,
     SigstoreRootDocument,
     TrustDocument,
     TrustedBuilder,
     TrustedSigner,
+    TrustedSource,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from provenance.sigstore.trust_root import Window
+    from provenance.sigstore.trust_root import PublicGood, Window
 
 MAX_POLICY_BYTES: Final = 4 << 20
 _FILE_MEMBERS: Final = ("trusted_root_file", "key_file")
@@ -48,17 +54,31 @@ class TrustPolicy:
     """A checked policy; made by ``parse`` and ``load_file``.
 
     Attributes:
-        document: the typed document.
+        document: the typed document, as it decides where it is used.
         digest: SHA-256 of ``to_json()``, hex.
+        environment: the environment that it is used in, if any.
+        public_good: what stands for the public-good root; the pinned one if None.
     """
 
-    __slots__ = ("_canonical", "digest", "document")
+    __slots__ = ("_canonical", "digest", "document", "environment", "public_good")
 
     def __init__(self, document: TrustDocument, canonical: bytes) -> None:
         """Wrap a checked document and its canonical bytes."""
         self.document = document
         self._canonical = canonical
         self.digest = hashlib.sha256(canonical).hexdigest()
+        self.environment: str | None = None
+        self.public_good: PublicGood | None = None
+
+    def used_in(self, environment: str | None, public_good: PublicGood | None = None) -> TrustPolicy:
+        """The same policy, by digest, as it decides in an environment and with a public-good root.
+
+        Raises:
+            TrustPolicyInvalid: it has environments, and not this one.
+        """
+        used = TrustPolicy(limits.in_environment(self.document, environment), self._canonical)
+        used.environment, used.public_good = environment, public_good
+        return used
 
     @property
     def name(self) -> str:
@@ -147,16 +167,22 @@ def _check(document: TrustDocument) -> None:
     for builder in document.builders:
         _check_builder(builder, document)
     for item in document.sources:
-        _check_source(item.uri, (*item.refs, *item.branches))
+        _check_source(item, (*item.refs, *item.branches))
     if not 1 <= document.threshold <= len(document.signers):
         raise TrustPolicyInvalid("threshold is not between 1 and the number of signers")
     if document.max_age_seconds is not None and document.max_age_seconds < 1:
         raise TrustPolicyInvalid("max_age_seconds is not positive")
+    limits.check(document)
+    vsa_rules.check(document)
+    for environment in document.environments.values():
+        _check(limits.merged(document, environment))
 
 
 def _check_roots(document: TrustDocument) -> None:
     digests, keyids = [], []
-    instances = {root.name for root in document.roots if not isinstance(root, KeyRoot)}
+    instances = {
+        root.name for root in document.roots if isinstance(root, (PublicGoodRoot, SigstoreRootDocument))
+    }
     for root in document.roots:
         if isinstance(root, SigstoreRootDocument):
             trust_root.parse_document(root.trusted_root)
@@ -167,18 +193,41 @@ def _check_roots(document: TrustDocument) -> None:
                 raise TrustPolicyInvalid(f"root {root.name!r}: log names no Sigstore root of this policy")
             digests.append(key.spki_sha256)
             keyids.append(root.keyid or key.spki_sha256)
+        elif isinstance(root, LayoutRoot):
+            _check_layout_root(root)
+        elif isinstance(root, GoogleCloudBuildRoot):
+            found = signing_keys.keys_of(root)
+            digests.extend(item.key.spki_sha256 for item in found)
+            keyids.extend(item.keyid for item in found)
+        elif isinstance(root, manifest_roots.ManifestRoot):
+            manifest_roots.check(root)
     # One key under two names would count as two signers.
     _require_unique("key", digests)
     _require_unique("keyid", keyids)
+
+
+def _check_layout_root(root: LayoutRoot) -> None:
+    owners = [keys.from_pem(owner.algorithm, owner.key).spki_sha256 for owner in root.owners]
+    _require_unique("owner of a layout root", owners)
+    _require_unique("keyid of a layout root", (owner.keyid for owner in root.owners if owner.keyid))
+    if not 1 <= root.threshold <= len(root.owners):
+        raise TrustPolicyInvalid(f"root {root.name!r}: threshold is not between 1 and the number of owners")
 
 
 def _check_signer(signer: TrustedSigner, document: TrustDocument) -> None:
     root = next((root for root in document.roots if root.name == signer.root), None)
     if root is None:
         raise TrustPolicyInvalid(f"signer {signer.name!r}: no root of that name")
-    if isinstance(root, KeyRoot):
+    if isinstance(root, manifest_roots.ManifestRoot):
+        manifest_roots.check_signer(root, signer)
+        return
+    if isinstance(root, (KeyRoot, LayoutRoot)):
         if signer.issuer is not None or signer.identity is not None:
             raise TrustPolicyInvalid(f"signer {signer.name!r}: a key has neither issuer nor identity")
+        return
+    if isinstance(root, GoogleCloudBuildRoot):
+        if signer.issuer is not None:
+            raise TrustPolicyInvalid(f"signer {signer.name!r}: a Cloud Build key has no issuer")
         return
     if not signer.issuer or not signer.identity:
         raise TrustPolicyInvalid(f"signer {signer.name!r}: a certificate needs issuer and identity")
@@ -203,13 +252,16 @@ def _check_builder(builder: TrustedBuilder, document: TrustDocument) -> None:
             _check_ref(ref)
 
 
-def _check_source(uri: str, refs: Iterable[str]) -> None:
+def _check_source(item: TrustedSource, refs: Iterable[str]) -> None:
     try:
-        location = source.split(uri)
+        location = source.split(item.uri)
     except SourceUntrusted as error:
         raise TrustPolicyInvalid(error.message) from error
     if location.ref is not None:
         raise TrustPolicyInvalid("a source's ref belongs in refs or branches")
+    for path in item.workflows:
+        if not path or path.startswith("/") or "@" in path:
+            raise TrustPolicyInvalid(f"{path!a} is not a path in the repository (.github/workflows/x.yml)")
     for ref in refs:
         _check_ref(ref)
 
@@ -240,6 +292,10 @@ def _inline(value: dict[str, Any], folder: Path) -> None:
             root["trusted_root"] = strict_json.loads(data, what="trusted root")
         if "key_file" in named:
             root["key"] = _text(_read(folder, named["key_file"], "key"), "key")
+        owners = root.get("owners")
+        for owner in owners if isinstance(owners, list) else ():
+            if isinstance(owner, dict) and "key_file" in owner:
+                owner["key"] = _text(_read(folder, owner.pop("key_file"), "key"), "key")
 
 
 def _read(folder: Path, name: object, what: str) -> bytes:

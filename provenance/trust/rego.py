@@ -6,36 +6,55 @@ by any ``deny`` is a refusal.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from policy.errors import PolicyResultInvalid
 from provenance.errors import TrustRefused
+from provenance.predicates.contents import Contents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
-    from common.checks import Checks
     from policy.port import CompiledPolicy
     from provenance.model import AuthenticStatement, Signer
     from provenance.predicates.github import Origin
     from provenance.predicates.slsa import BuildFacts
+    from provenance.trust import TrustPolicy
     from provenance.trust.model import TrustedSigner
+    from provenance.trust.rules import Rules
 
 _ALLOW: Final = "data.trust.allow"
 _DENY: Final = "data.trust.deny"
 
 
-def input_document(
-    authentic: AuthenticStatement,
-    trusted: Sequence[tuple[Signer, TrustedSigner]],
-    facts: BuildFacts | None,
-    origin: Origin,
-    now: datetime,
-) -> bytes:
+class Found(NamedTuple):
+    """What the fixed rules found of a statement.
+
+    Attributes:
+        authentic: the statement.
+        trusted: signers that count, each with its entry in the policy.
+        facts: of the predicate; None where it is not provenance.
+        origin: where it comes from, as bound to the signer.
+        level: of the builder in the policy.
+        workflow: path in the built repository.
+        contents: of a bill of materials or an attribute report.
+    """
+
+    authentic: AuthenticStatement
+    trusted: Sequence[tuple[Signer, TrustedSigner]]
+    facts: BuildFacts | None
+    origin: Origin
+    level: int | None
+    workflow: str | None
+    contents: Contents = Contents()
+
+
+def input_document(found: Found, trust: TrustPolicy, rules: Rules) -> bytes:
     """The document that a policy of kind ``trust`` sees; docs/trust-policy.md describes it."""
+    authentic, trusted, facts, origin, level, workflow, contents = found
+    now = rules.now
     statement = authentic.statement
     age = None if authentic.log_time is None else int((now - authentic.log_time).total_seconds())
     value: dict[str, Any] = {
@@ -54,18 +73,27 @@ def input_document(
                 "identity": signer.identity,
                 "issuer": signer.issuer,
                 "claims": signer.claims,
+                "domain": item.domain,
             }
             for signer, item in trusted
         ],
         "build": None if facts is None else msgspec.to_builtins(facts),
+        "components": msgspec.to_builtins(contents.components),
+        "attributes": None if contents.report is None else msgspec.to_builtins(contents.report.attributes),
+        "producer": None if contents.report is None else msgspec.to_builtins(contents.report.producer),
         "origin": {
             "builder": origin.builder,
             "source_uri": origin.source_uri,
             "source_ref": origin.source_ref,
             "source_revision": origin.source_revision,
             "branch": origin.branch,
+            "workflow": workflow,
             "proven": origin.proven,
         },
+        "level": level,
+        "environment": trust.environment,
+        "policy": {"name": trust.name, "digest": trust.digest, "serial": trust.document.serial},
+        "exceptions": [{"name": item.name, "rules": list(item.rules)} for item in rules.standing],
         "log": {
             "index": authentic.log_index,
             "time": None if authentic.log_time is None else authentic.log_time.isoformat(),
@@ -76,7 +104,7 @@ def input_document(
     return msgspec.json.encode(value)
 
 
-def require(rego: CompiledPolicy, document: bytes, checks: Checks) -> None:
+def require(rego: CompiledPolicy, document: bytes, rules: Rules) -> None:
     """Evaluate and refuse unless allowed.
 
     Raises:
@@ -92,7 +120,7 @@ def require(rego: CompiledPolicy, document: bytes, checks: Checks) -> None:
     ):
         raise PolicyResultInvalid(f"{_DENY} is not a set of strings")
     reasons = sorted(deny)
-    checks.require(
+    rules.require(
         "trust.rego",
         result.get(_ALLOW) is True and not reasons,
         TrustRefused,

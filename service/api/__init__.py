@@ -10,12 +10,14 @@ from service.api import (
     attestations,
     audit,
     challenges,
+    changes,
     impact,
     keys,
     operations,
     policies,
     reference_values,
     resources,
+    sources,
 )
 
 TABLES = (
@@ -29,4 +31,6 @@ TABLES = (
     resources.ROUTES,
     keys.ROUTES,
     audit.ROUTES,
+    changes.ROUTES,
+    sources.ROUTES,
 )

@@ -18,7 +18,7 @@ from rvps.ingest import IngestResult
 from rvps.records import AttestationRecord, AttestationState, AttestationSummary, Page
 from rvps.retraction import RetractionResult
 from rvps.targets import RetractionTarget, TargetKind
-from service import recorded
+from service import recorded, submissions
 from service.access import Scope
 from service.api.paging import DEFAULT_PAGE
 from service.routing import Answer, Call, RouteTable
@@ -53,12 +53,15 @@ class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         artifacts: what derivations need; each must be a subject of the statement.
         derivation: what to derive; one request or several. None: the attestation is stored alone.
         trust_policy: name of the active trust policy that it is held against.
+        supporting: further envelopes about the same artefacts (SBOM, VSA ...), base64url: stored, and
+            counted for the policy's ``required_predicates``; nothing is derived from them.
     """
 
     envelope: str
     artifacts: tuple[SubmittedArtifact, ...] = ()
     derivation: DerivationRequest | tuple[DerivationRequest, ...] = ()
     trust_policy: str = "default"
+    supporting: tuple[str, ...] = ()
 
 
 class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,10 +97,15 @@ def submit(services: Services, call: Call) -> Answer:
         )
     pipeline = services.pipelines.of(body.trust_policy)
     admitted = pipeline.admit(b64url_decode(body.envelope, what="envelope"), call.now)
-    artifacts = [_artifact(item) for item in body.artifacts]
-    derived = [value for request in requests for value in pipeline.derive(admitted, request, artifacts)]
-    result = recorded.ingest(
-        services.database, services.audit, admitted, derived, by=call.caller, now=call.now
+    result = submissions.store(
+        services,
+        pipeline,
+        admitted,
+        by=call.caller,
+        now=call.now,
+        artifacts=[_artifact(item) for item in body.artifacts],
+        requests=requests,
+        supporting=submissions.admit_supporting(pipeline, body.supporting, call.now),
     )
     return Answer(201 if result.created else 200, result)
 

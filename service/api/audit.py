@@ -10,6 +10,7 @@ from kms.audit import AuditVerification  # noqa: TC001 (msgspec resolves it at r
 from kms.checkpoints import CheckpointVerification, verify_checkpoints
 from kms.consistency import Discrepancy, compare
 from kms.queries import AuditPage, audit_page
+from rvps.integrity import StoreVerification, verify_store
 from service.access import Scope
 from service.api.paging import DEFAULT_PAGE
 from service.routing import Answer, Call, RouteTable
@@ -33,17 +34,19 @@ class Verification(msgspec.Struct, frozen=True):
     """Answer of ``verify``.
 
     Attributes:
-        holds: log, checkpoints and tables agree.
+        holds: log, checkpoints, tables and reference values agree.
         log: the hash chain, from the first record to the head.
         checkpoints: the signed checkpoints in the database, held against the log. Who does not trust
             the database compares the copies kept elsewhere (``touchstone audit verify``).
         discrepancies: what the tables of secrets and releases say other than the log.
+        reference_values: the reference-value store, held against its own chain of changes.
     """
 
     holds: bool
     log: AuditVerification
     checkpoints: CheckpointVerification
     discrepancies: tuple[Discrepancy, ...]
+    reference_values: StoreVerification
 
 
 @ROUTES.add("GET", "/v1/audit", scope=Scope.AUDIT_READ, query=AuditQuery, answers={200: AuditPage})
@@ -63,10 +66,11 @@ def list_(services: Services, call: Call) -> Answer:
 
 @ROUTES.add("POST", "/v1/audit/verify", scope=Scope.AUDIT_READ, answers={200: Verification})
 def verify(services: Services, call: Call) -> Answer:
-    """Walk the whole log and hold the checkpoints and the tables against it."""
+    """Walk the log and the reference values' changes, and hold checkpoints and tables against them."""
     del call
     log = services.audit.verify()
     checkpoints = verify_checkpoints(services.database, services.checkpoint_key.public_jwk, None)
     discrepancies = compare(services.database)
-    holds = log.holds and checkpoints.holds and not discrepancies
-    return Answer(200, Verification(holds, log, checkpoints, discrepancies))
+    store = verify_store(services.database)
+    holds = log.holds and checkpoints.holds and not discrepancies and store.holds
+    return Answer(200, Verification(holds, log, checkpoints, discrepancies, store))

@@ -1,4 +1,4 @@
-"""``GET /v1/impact``: what relied on an attestation, signer, builder, source or reference value."""
+"""``GET /v1/impact``: what relied on something that can be retracted."""
 
 from __future__ import annotations
 
@@ -39,4 +39,4 @@ def impact(services: Services, call: Call) -> Answer:
     """Tell which values, appraisals and releases rest on something, before or after its retraction."""
     query: ImpactQuery = call.query
     target = RetractionTarget(query.kind, query.target, query.issuer, query.since)
-    return Answer(200, impact_of(services.database, target))
+    return Answer(200, impact_of(services.database, target, now=call.now))

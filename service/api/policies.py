@@ -3,7 +3,8 @@
 A Rego policy (kinds ``appraisal`` and ``release``) is compiled by the configured engine before it is
 stored, which holds it to the project's profile too. A trust policy (kind ``trust``) is the JSON
 document of ``provenance.trust``; it is parsed, any Rego in it is compiled, and its canonical text is
-what is stored, so that the version's digest is the trust policy's own.
+what is stored, so that the version's digest is the trust policy's own; of a signed one the envelope is
+stored (``service.trust_gate``), and serials only rise (``policy.serials``).
 
 Putting activates nothing, unless ``activate`` says so. The audit record of a change is written before
 the change: the log may name one that then failed, never miss one that happened.
@@ -19,8 +20,6 @@ from common.errors import NotFound
 from kms.audit import AuditEvent
 from policy.port import PolicyKind, PolicySource
 from policy.store import Activation, PolicySummary, PolicyVersion
-from provenance import trust
-from provenance.pipeline import Pipeline
 from service.access import Scope
 from service.routing import Answer, Call, RouteTable
 
@@ -35,7 +34,7 @@ class PolicyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of ``PUT``.
 
     Attributes:
-        text: Rego v1 source; for kind ``trust`` the JSON document.
+        text: Rego v1 source; for kind ``trust`` the JSON document, or the signed envelope of one.
         activate: make the version the active one at once.
         expected: version that the caller saw active; refused if another one is. Only with ``activate``.
     """
@@ -101,7 +100,7 @@ def put(services: Services, call: Call) -> Answer:
     """Check, compile and store a version of a policy; activate it if asked to."""
     kind, name = _kind(call), call.path["name"]
     body: PolicyBody = call.body
-    text = accept(services, kind, body.text)
+    text = accept(services, kind, name, body.text)
     _record(services, call, "policy.put", {"digest": PolicySource(kind, text).digest})
     version = services.policy_store.put(kind, name, text, by=call.caller, now=call.now)
     if body.activate:
@@ -170,19 +169,17 @@ def rollback(services: Services, call: Call) -> Answer:
     return Answer(200, version)
 
 
-def accept(services: Services, kind: PolicyKind, text: str) -> str:
+def accept(services: Services, kind: PolicyKind, name: str, text: str) -> str:
     """The text to store, once the engine (and for trust policies their parser) accepts it.
 
     Raises:
         PolicySyntax, PolicyRejected: the engine does not.
-        TrustPolicyInvalid: the trust policy's document does not hold.
+        StatementError: the trust policy's document or its signatures do not hold.
     """
     if kind is not PolicyKind.TRUST:
         services.engine.compile(PolicySource(kind, text))
         return text
-    document = trust.parse(text.encode("utf-8", "surrogatepass"))
-    Pipeline(document, services.engine)
-    return document.to_json().decode("utf-8")
+    return services.pipelines.gate.accept(name, text).text
 
 
 def _activate(
@@ -190,10 +187,17 @@ def _activate(
 ) -> PolicyVersion:
     """Compile once more, since the engine or its profile may have changed since the version was put."""
     kind, name = _kind(call), call.path["name"]
-    accept(services, kind, services.policy_store.get(kind, name, version).text)
-    _record(services, call, "policy.activate", {"version": version})
+    text, serial = services.policy_store.get(kind, name, version).text, None
+    details: dict[str, object] = {"version": version}
+    if kind is PolicyKind.TRUST:
+        accepted = services.pipelines.gate.admissible(name, text, call.now)
+        serial = accepted.serial
+        details |= {"trust_policy": accepted.policy.digest, "signers": list(accepted.signers)}
+    else:
+        accept(services, kind, name, text)
+    _record(services, call, "policy.activate", details)
     return services.policy_store.activate(
-        kind, name, version, by=call.caller, now=call.now, expected=expected
+        kind, name, version, by=call.caller, now=call.now, expected=expected, serial=serial
     )
 
 

@@ -51,10 +51,12 @@ class RetractionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
     Attributes:
         kind: what ``target`` is.
-        target: digest, identity, builder id, commit digest, repository, or reference-value id.
+        target: digest, identity, builder id, commit digest, repository, material, rule, tool, submitter, or
+            reference-value id.
         reason: why, for those who come later.
         issuer: of a signer: only with this OIDC issuer.
-        since: of signer, builder and source: only what was logged (or signed) then or later.
+        since: of signer, key, builder, source and material: only what was logged (or, unlogged, judged)
+            then or later; of a submitter: only what arrived then or later.
     """
 
     kind: TargetKind
@@ -109,7 +111,7 @@ def get(services: Services, call: Call) -> Answer:
     problems=(404,),
 )
 def lineage(services: Services, call: Call) -> Answer:
-    """Get where one reference value comes from: attestation, signer, builder, source, rule, inputs."""
+    """Get where a reference value comes from: attestation, signer, builder, source, materials, rule."""
     record = queries.get_reference_value(services.database, call.path["value_id"], now=call.now)
     return Answer(200, record.lineage)
 
@@ -160,7 +162,7 @@ def retract(services: Services, call: Call) -> Answer:
     problems=(404,),
 )
 def retract_target(services: Services, call: Call) -> Answer:
-    """Retract a signer, builder, source or attestation, and all that rests on it."""
+    """Retract what attestations or values have in common, and all that rests on it."""
     body: RetractionRequest = call.body
     target = RetractionTarget(body.kind, body.target, body.issuer, body.since)
     return Answer(200, _retract(services, call, target, body.reason))

@@ -32,12 +32,15 @@ def command() -> None:
 def verify(checkpoints: Path | None, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Walk the whole log: hash chain, signed checkpoints, and the tables that it speaks of.
 
+    Then the reference values are held against their own chain of changes.
+
     Exit code 1, with the first break, if anything does not hold. Only a copy of the checkpoints that
     the server cannot write shows that the log's end was cut off and signed anew.
     """
     from kms.audit import AuditLog
     from kms.checkpoints import CheckpointKey, verify_checkpoints
     from kms.consistency import compare
+    from rvps.integrity import verify_store
 
     settings, database = _open(config, data_dir)
     public_jwk = CheckpointKey.open_or_create(_checkpoint_key(settings)).public_jwk
@@ -45,22 +48,33 @@ def verify(checkpoints: Path | None, config: Path | None, data_dir: Path | None,
     log = AuditLog(database).verify()
     signed = verify_checkpoints(database, public_jwk, file)
     differences = compare(database)
-    holds = log.holds and signed.holds and not differences
+    store = verify_store(database)
+    holds = log.holds and signed.holds and not differences and store.holds
     document = {
         "holds": holds,
         "log": log,
         "checkpoints": signed,
         "checkpoint_file": None if file is None else str(file),
         "discrepancies": differences,
+        "reference_values": store,
     }
-    text = f"{log.records} records, {signed.checkpoints} checkpoints: the log holds"
+    text = (
+        f"{log.records} records, {signed.checkpoints} checkpoints: the log holds; "
+        f"so do {store.changes} changes of reference values"
+    )
     if not holds:
         reasons = [
             f"record {log.broken_at}: {log.reason}" if not log.holds else "",
             f"checkpoints: {signed.reason}" if not signed.holds else "",
             *(f"{item.target}: logged {item.logged!r}, stored {item.stored!r}" for item in differences),
+            ""
+            if store.broken_at is None
+            else f"reference values: change {store.broken_at} does not follow",
+            *(f"{item.target}: {item.what}, of change {item.epoch}" for item in store.discrepancies),
         ]
-        text = "the log does not hold\n" + "\n".join(f"  {reason}" for reason in reasons if reason)
+        text = "the log or what it speaks of does not hold\n" + "\n".join(
+            f"  {reason}" for reason in reasons if reason
+        )
     output.emit(document, as_json=as_json, text=lambda: text)
     if not holds:
         raise SystemExit(ExitCode.NEGATIVE)

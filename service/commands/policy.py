@@ -8,12 +8,14 @@ from urllib.parse import quote
 
 import click
 
-from service.commands import output
+from service.commands import output, policy_trust
 from service.commands.output import ExitCode, json_option
 from service.commands.remote import client_of, server_options
+from service.commands.trust_files import environment_option, policy_key_options, read_policy, trust_text
 
 if TYPE_CHECKING:
     from policy.port import CompiledPolicy, PolicyEngine, PolicyKind, RuleTrace
+    from policy.testing import CaseResult
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _KINDS = click.Choice(["appraisal", "release", "trust"])
@@ -59,21 +61,24 @@ def check(file: Path, kind: str, opa: str | None, as_json: bool) -> None:
 
 @command.command()
 @click.argument("file", type=_FILE)
-@click.option("--cases", required=True, type=_FILE, help="TOML or JSON test cases (docs/policies.md).")
+@click.option(
+    "--cases",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="TOML or JSON test cases (docs/policies.md, docs/trust-policy.md), or the folder of cases.toml.",
+)
 @_kind_option
 @_opa_option
 @json_option
 def test(file: Path, cases: Path, kind: str, opa: str | None, as_json: bool) -> None:
-    """Run a policy against test cases, on every engine given."""
-    from common.files import read_limited
-    from policy import testing
+    """Run a policy against test cases, on every engine given.
 
-    parsed = testing.parse_cases(read_limited(cases, what="cases", max_bytes=_MAX_CASES_BYTES))
-    results = [
-        (engine.name, result)
-        for engine in _engines(opa)
-        for result in testing.run(_compiled(engine, file, kind), parsed)
-    ]
+    Of kind trust, unless the file is called .rego: the cases are attestations.
+    """
+    if kind == "trust" and file.suffix != ".rego":
+        results = policy_trust.run_cases(read_policy(file, (), 1), cases, _engines(opa))
+    else:
+        results = _rego_results(file, cases, kind, opa)
     failed = [result for _, result in results if not result.passed]
     document = {"passed": len(results) - len(failed), "failed": len(failed), "results": results}
     lines = [
@@ -88,12 +93,36 @@ def test(file: Path, cases: Path, kind: str, opa: str | None, as_json: bool) -> 
 
 
 @command.command()
-@click.argument("file", type=_FILE)
-@click.option("--input", "input_file", required=True, type=_FILE, help="The policy input, JSON.")
+@click.argument("file", type=_FILE, required=False)
+@click.option("--input", "input_file", type=_FILE, help="The policy input, JSON.")
 @_kind_option
+@click.option("--policy", type=_FILE, help="A trust policy, to explain its decision on --attestation.")
+@click.option("--attestation", type=_FILE, help="DSSE envelope or Sigstore bundle.")
+@policy_key_options
+@environment_option
 @json_option
-def explain(file: Path, input_file: Path, kind: str, as_json: bool) -> None:
-    """Evaluate a policy on one input and show which clauses decided."""
+def explain(
+    file: Path | None,
+    input_file: Path | None,
+    kind: str,
+    policy: Path | None,
+    attestation: Path | None,
+    policy_keys: tuple[Path, ...],
+    policy_threshold: int,
+    environment: str | None,
+    as_json: bool,
+) -> None:
+    """Evaluate a policy on one input and show which clauses decided.
+
+    With --policy and --attestation: every check of a trust policy on an attestation, and what would have
+    to change in the policy to admit it.
+    """
+    if policy is not None and attestation is not None and file is None and input_file is None:
+        trusted = read_policy(policy, policy_keys, policy_threshold)
+        policy_trust.explain_attestation(trusted, attestation, environment, as_json=as_json)
+        return
+    if file is None or input_file is None or policy is not None or attestation is not None:
+        raise click.UsageError("give FILE and --input, or --policy and --attestation")
     from common.files import read_limited
     from policy.regorus_engine import RegorusEngine
 
@@ -123,13 +152,11 @@ def put(
     ca_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Store FILE as the next version of the policy NAME; of kind trust: TOML or JSON, files inlined."""
-    if kind == "trust":
-        from provenance import trust
+    """Store FILE as the next version of the policy NAME.
 
-        text = trust.load_file(file).to_json().decode("utf-8")
-    else:
-        text = _text(file)
+    Of kind trust: TOML or JSON, files inlined, or a signed policy as `policy sign` wrote it.
+    """
+    text = trust_text(file) if kind == "trust" else _text(file)
     body = {"text": text, "activate": activate}
     answer = client_of(server, token_file, ca_file).call("PUT", _route(kind, name), body=body)
     output.emit(answer, as_json=as_json, text=lambda: f"{kind} policy {name} version {answer['version']}")
@@ -199,6 +226,11 @@ def rollback(
     )
 
 
+command.add_command(policy_trust.init)
+command.add_command(policy_trust.sign)
+command.add_command(policy_trust.verify)
+
+
 def _traced(rule: RuleTrace) -> str:
     return f"{rule.rule} = {rule.value}" if rule.decided else f"{rule.rule} failed at: {rule.text}"
 
@@ -219,11 +251,21 @@ def _versions(answer: dict[str, Any]) -> str:
     )
 
 
+def _rego_results(file: Path, cases: Path, kind: str, opa: str | None) -> list[tuple[str, CaseResult]]:
+    from common.files import read_limited
+    from policy import testing
+
+    parsed = testing.parse_cases(read_limited(cases, what="cases", max_bytes=_MAX_CASES_BYTES))
+    return [
+        (engine.name, result)
+        for engine in _engines(opa)
+        for result in testing.run(_compiled(engine, file, kind), parsed)
+    ]
+
+
 def _trust_rego(file: Path) -> str | None:
     """The Rego of a trust policy's document, which is parsed on the way; None where it has none."""
-    from provenance import trust
-
-    return trust.load_file(file).document.rego
+    return read_policy(file, (), 1).document.rego
 
 
 def _text(file: Path) -> str:

@@ -11,7 +11,9 @@ import msgspec
 
 from service.commands import output
 from service.commands.output import json_option
+from service.commands.registry_options import attached_to, registry_options
 from service.commands.remote import client_of, server_options
+from service.commands.trust_files import environment_option, policy_key_options, read_policy
 
 if TYPE_CHECKING:
     from service.publishing import Publication
@@ -20,8 +22,22 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@click.option("--policy", required=True, type=_FILE, help="Trust policy, TOML or JSON.")
-@click.option("--attestation", required=True, type=_FILE, help="DSSE envelope or Sigstore bundle.")
+@click.option("--policy", required=True, type=_FILE, help="Trust policy: TOML, JSON, or signed.")
+@policy_key_options
+@environment_option
+@click.option(
+    "--attestation",
+    "attestations",
+    multiple=True,
+    type=_FILE,
+    help="DSSE envelope or Sigstore bundle. Repeated: other builds of the same artefacts, SBOMs.",
+)
+@click.option(
+    "--image",
+    metavar="REF",
+    help="Image: take the attestations that are attached to it in its registry.",
+)
+@registry_options
 @click.option(
     "--artifact",
     "artifacts",
@@ -37,7 +53,15 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @json_option
 def command(
     policy: Path,
-    attestation: Path,
+    policy_keys: tuple[Path, ...],
+    policy_threshold: int,
+    environment: str | None,
+    attestations: tuple[Path, ...],
+    image: str | None,
+    registry_config: Path | None,
+    registry_ca_file: Path | None,
+    allowed_hosts: tuple[str, ...],
+    plain_http: bool,
     artifacts: tuple[str, ...],
     launch: Path,
     output_file: Path | None,
@@ -48,9 +72,10 @@ def command(
     ca_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Verify an attestation, derive reference values, and submit them.
+    """Verify attestations, derive reference values, and submit them.
 
-    The server verifies and derives again from the same files. With --output nothing is sent: a signed
+    The server verifies and derives again from the same files. Where the policy demands several trust
+    domains, values count there once enough of them are in. With --output nothing is sent: a signed
     reference-value statement is written, for a site that cannot be reached.
     """
     from policy.regorus_engine import RegorusEngine
@@ -58,19 +83,30 @@ def command(
 
     if (output_file is None) != (signing_key is None):
         raise click.UsageError("--output and --signing-key go together")
+    if not attestations and image is None:
+        raise click.UsageError("give --attestation or --image")
+    attached = None
+    if image is not None:
+        attached = attached_to(image, registry_config, registry_ca_file, allowed_hosts, plain_http)
     now = datetime.now(UTC)
     publication = publishing.prepare(
-        trust_policy=policy,
-        attestation=attestation,
+        policy=read_policy(policy, policy_keys, policy_threshold),
+        attestations=attestations,
         artifacts=[_artifact(text) for text in artifacts],
         requests=publishing.read_requests(launch),
         engine=RegorusEngine(),
         now=now,
+        environment=environment,
+        image=attached,
     )
+    for line in publication.refused:
+        output.note(f"attached, and does not count: {line}")
     answer: Any = None
     if output_file is not None and signing_key is not None:
         publishing.write_statement(publication, output_file, signing_key, now)
     elif not dry_run:
+        for line in _missing(publication):
+            output.note(line)
         output.note(f"submitting {len(publication.values)} values to {server}")
         answer = publishing.submit(client_of(server, token_file, ca_file), publication)
     document = _document(publication, answer, output_file)
@@ -86,30 +122,51 @@ def _artifact(text: str) -> Any:
     return publishing.read_artifact(role, Path(path))
 
 
+def _missing(publication: Publication) -> list[str]:
+    """What a receiver will wait for."""
+    return [
+        f"artefact {digest}: {count} more trust domain(s) must attest it before its values count"
+        for digest, count in publication.agreement.missing.items()
+    ]
+
+
 def _document(publication: Publication, answer: Any, written: Path | None) -> dict[str, Any]:
-    admitted = publication.admitted
+    first = publication.admitted[0]
+    checks = [check for item in publication.admitted for check in item.checks]
     return {
-        "attestation": admitted.authentic.attestation,
-        "predicate_type": admitted.authentic.statement.predicate_type,
-        "signers": [signer.identity for signer in admitted.authentic.signers],
-        "builder": admitted.builder,
-        "source_uri": admitted.source_uri,
-        "source_revision": admitted.source_revision,
+        "attestation": first.authentic.attestation,
+        "attestations": [item.authentic.attestation for item in publication.admitted],
+        "supporting": [item.authentic.attestation for item in publication.supporting],
+        "predicate_type": first.authentic.statement.predicate_type,
+        "signers": [signer.identity for item in publication.admitted for signer in item.authentic.signers],
+        "builder": first.builder,
+        "source_uri": first.source_uri,
+        "source_revision": first.source_revision,
         "values": msgspec.to_builtins(publication.values),
-        "checks": msgspec.to_builtins(admitted.checks),
-        "server": answer,
+        "agreement": msgspec.to_builtins(publication.agreement)
+        | {"missing": publication.agreement.missing},
+        "checks": msgspec.to_builtins(checks),
+        "server": answer[0] if answer is not None and len(answer) == 1 else answer,
         "written": None if written is None else str(written),
     }
 
 
 def _text(document: dict[str, Any]) -> str:
-    lines = [
-        f"attestation  {document['attestation']}",
+    lines = [f"attestation  {digest}" for digest in document["attestations"]]
+    lines += [f"supported by {digest}" for digest in document["supporting"]]
+    lines += [
         f"signed by    {', '.join(document['signers'])}",
         f"builder      {document['builder'] or '-'}",
         f"source       {document['source_uri'] or '-'} @ {document['source_revision'] or '-'}",
     ]
     lines += [f"value        {value['name']} = {value['value']}" for value in document["values"]]
+    agreement = document["agreement"]
+    if agreement["required"] > 1:
+        lines += [
+            f"agreed       {vote['digest']}: {', '.join(vote['domains']) or 'no domain'}"
+            f" ({len(vote['domains'])} of {agreement['required']} trust domains)"
+            for vote in agreement["votes"]
+        ]
     if document["written"]:
         lines.append(f"written      {document['written']}")
     elif document["server"] is not None:

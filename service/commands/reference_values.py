@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import click
@@ -11,14 +12,36 @@ from service.commands import output
 from service.commands.output import json_option
 from service.commands.remote import client_of, server_options
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-_STATES = click.Choice(["live", "pending", "expired", "retracted"])
+_STATES = click.Choice(["live", "waiting", "unverified", "pending", "expired", "retracted"])
+# As ``rvps.targets.TargetKind`` has them; written out, so that the client need not load the store.
 _KINDS = click.Choice(
-    ["attestation", "signer", "builder", "source_revision", "source_uri", "reference_value"]
+    [
+        "attestation",
+        "signer",
+        "key",
+        "builder",
+        "source_revision",
+        "source_uri",
+        "material",
+        "rule",
+        "tool",
+        "submitter",
+        "reference_value",
+    ]
 )
+_SINCE = "RFC 3339: only what was logged (of a submitter: what arrived) from then on."
 _SHOWN_VALUE = 24
+_SHOWN_LINEAGE = (
+    "attestation",
+    "signer",
+    "certificate",
+    "key",
+    "builder",
+    "source_uri",
+    "source_revision",
+    "rule",
+)
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group()
@@ -28,7 +51,7 @@ def command() -> None:
 
 @command.command(name="list")
 @click.option("--name", help="Reference name, e.g. snp_launch_measurement.")
-@click.option("--tee", type=click.Choice(["snp", "tpm"]))
+@click.option("--tee", type=click.Choice(["sgx", "snp", "tdx", "tpm"]))
 @click.option("--group", help="Release that values belong to.")
 @click.option("--state", type=_STATES)
 @click.option("--attestation", help="SHA-256 of the envelope.")
@@ -89,7 +112,7 @@ def history(
 @click.argument("target")
 @click.option("--reason", required=True, help="Why; kept in the record for good.")
 @click.option("--issuer", help="Of a signer: only certificates of this OIDC issuer.")
-@click.option("--since", help="RFC 3339: only what was logged from then on.")
+@click.option("--since", help=_SINCE)
 @click.confirmation_option("--yes", prompt="A retraction is never undone. Go on?")
 @server_options
 @json_option
@@ -115,7 +138,7 @@ def retract(
 @click.argument("kind", type=_KINDS)
 @click.argument("target")
 @click.option("--issuer", help="Of a signer: only certificates of this OIDC issuer.")
-@click.option("--since", help="RFC 3339: only what was logged from then on.")
+@click.option("--since", help=_SINCE)
 @server_options
 @json_option
 def impact(
@@ -132,6 +155,47 @@ def impact(
     query = {"kind": kind, "target": target, "issuer": issuer, "since": since}
     result = client_of(server, token_file, ca_file).call("GET", "/v1/impact", query=query)
     output.emit(result, as_json=as_json, text=lambda: _impact(result))
+
+
+@command.command()
+@click.option("--format", "format_", type=click.Choice(["corim"]), required=True)
+@click.option("-o", "--output", "output_file", type=_FILE, required=True, help="The CoRIM.")
+@click.option("--key", type=_FILE, help="Sign with this ECDSA P-256 or P-384 key (PEM, mode 0600).")
+@click.option("--valid-days", type=click.IntRange(1, 3650), help="End of the signature's validity.")
+@click.option("--mapping", type=_FILE, help="Write the derivation request that reads it back.")
+@click.option("--name", help="Only values of this reference name.")
+@click.option("--tee", help="Only values of this TEE.")
+@click.option("--group", help="Only values of this release.")
+@server_options
+@json_option
+def export(
+    format_: str,  # noqa: ARG001 (the only one; named so that a second can follow)
+    output_file: Path,
+    key: Path | None,
+    valid_days: int | None,
+    mapping: Path | None,
+    name: str | None,
+    tee: str | None,
+    group: str | None,
+    server: str,
+    token_file: Path | None,
+    ca_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Write live reference values as a CoRIM."""
+    from datetime import UTC, datetime
+
+    from service import corim_file
+
+    if valid_days is not None and key is None:
+        raise click.UsageError("--valid-days needs --key")
+    query = {"name": name, "tee": tee, "group": group, "state": "live"}
+    items = list(client_of(server, token_file, ca_file).pages("/v1/reference-values", query=query))
+    result = corim_file.write(
+        items, output_file, key=key, mapping=mapping, valid_days=valid_days, now=datetime.now(UTC)
+    )
+    signed = "signed" if result["signed"] else "not signed"
+    output.emit(result, as_json=as_json, text=lambda: f"{output_file}: {result['values']} values, {signed}")
 
 
 def _table(items: list[dict[str, Any]]) -> str:
@@ -182,6 +246,8 @@ def _impact(result: dict[str, Any]) -> str:
 def _details(item: dict[str, Any]) -> str:
     flat = {name: value for name, value in item.items() if name not in ("lineage", "retraction")}
     flat |= {f"lineage.{name}": value for name, value in item["lineage"].items()}
+    if item.get("waiting_for"):
+        flat["waiting_for"] = _waiting(item)
     flat |= {f"retraction.{name}": value for name, value in (item.get("retraction") or {}).items()}
     width = max(map(len, flat))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in flat.items())
@@ -189,13 +255,34 @@ def _details(item: dict[str, Any]) -> str:
 
 def _history(item: dict[str, Any]) -> str:
     value = item["value"]
-    head = f"{value['id']}  {value['name']} = {_short(value['value'])}  ({value['state']})"
+    state = _waiting(value) if value.get("waiting_for") else value["state"]
+    head = f"{value['id']}  {value['name']} = {_short(value['value'])}  ({state})"
     events = [
         f"  {event['at']}  {event['kind']:<10} {event.get('by') or ''} "
         f"{(event.get('retraction') or {}).get('reason', '')}".rstrip()
         for event in item["events"]
     ]
-    return "\n".join([head, *events])
+    lineage = [f"  {name:<16} {shown}" for name, shown in _lineage(value["lineage"])]
+    return "\n".join([head, *events, *lineage])
+
+
+def _lineage(lineage: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a value rests on, in the words that a retraction takes."""
+    materials = [
+        item.get("uri") or next(iter(item.get("digest", {}).values()), "-")
+        for item in lineage.get("materials", ())
+    ]
+    found = [(name, lineage[name]) for name in _SHOWN_LINEAGE if lineage.get(name)]
+    found += [("tool", tool) for tool in lineage.get("tools", ())]
+    found += [("material", item) for item in materials]
+    if lineage.get("more_materials"):
+        found.append(("material", f"and {lineage['more_materials']} more"))
+    return found
+
+
+def _waiting(value: dict[str, Any]) -> str:
+    count = value["waiting_for"]
+    return f"waiting for {count} more domain{'s' if count > 1 else ''}"
 
 
 def _short(value: object) -> str:

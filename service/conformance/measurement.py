@@ -2,12 +2,16 @@
 
 * ``derive-snp`` (provenance manifest): firmware file, kernel, initrd and command line under a launch
   shape; ``expect`` is the measurement.
+* ``derive-tdx-mrtd``: firmware under a page order; ``expect`` is MRTD.
+* ``derive-pcr11``: files of the sections of a unified kernel image (``linux``, ``osrel`` ...), optional
+  ``phase`` path and ``bank``; ``expect`` is the register.
 * ``measure`` (evidence manifest), told apart by what the case gives: JSON with ``ovmf_hash`` (a firmware
   descriptor with its launch, as dstack records it, always on QEMU); JSON with ``path`` (firmware of an
-  installed distribution package, held to its digest); a firmware file with a table of launches.
+  installed distribution package, held to its digest); a firmware file with a table of launches; an SGX
+  SIGSTRUCT, whose signature must hold.
 
-Anything else (TDX MRTD, SGX MRENCLAVE) is unsupported. What is compared is the measurement alone: these
-cases carry no statement, so they start after ``provenance.derivation.subjects``.
+Anything else is unsupported. What is compared is the measurement alone: these cases carry no
+statement, so they start after ``provenance.derivation.subjects``.
 """
 
 from __future__ import annotations
@@ -19,7 +23,16 @@ from typing import TYPE_CHECKING, Any, Final
 from common import strict_json
 from common.errors import Malformed, TouchstoneError
 from common.files import read_limited
-from provenance.derivation import firmware, launch_shape, snp_launch
+from provenance.derivation import (
+    firmware,
+    launch_shape,
+    measured_boot,
+    sigstruct,
+    snp_launch,
+    tdvf,
+    tdx_mrtd,
+    uki,
+)
 from service.conformance.outcome import FAIL, PASS, Outcome, case_id, refused, unsupported
 
 if TYPE_CHECKING:
@@ -29,11 +42,17 @@ if TYPE_CHECKING:
     from provenance.derivation.snp_launch import KernelHashes
 
 SNP: Final = "derive-snp"
+MRTD: Final = "derive-tdx-mrtd"
+PCR11: Final = "derive-pcr11"
 MEASURE: Final = "measure"
 _MAX_FILE: Final = 64 << 20
 _QEMU: Final = "QEMU"
 # Where distributions install OVMF (Debian package `ovmf`); a manifest names no other place.
 _FIRMWARE_FOLDERS: Final = (Path("/usr/share/ovmf"), Path("/usr/share/OVMF"))
+_PAGE_ORDERS: Final = {
+    "add-extend-interleaved": tdx_mrtd.PageOrder.INTERLEAVED,
+    "all-adds-then-extends": tdx_mrtd.PageOrder.BY_SECTION,
+}
 _DESCRIPTOR_MEMBERS: Final = ("ovmf_hash", "ovmf_sections", "hashes_table_gpa", "reset_eip")
 
 
@@ -51,6 +70,10 @@ def run_case(case: Mapping[str, Any], folder: Path) -> Outcome:
     try:
         if kind == SNP:
             return _run_derivation(case, folder)
+        if kind == MRTD:
+            return _run_mrtd(case, folder)
+        if kind == PCR11:
+            return _run_pcr11(case, folder)
         if kind == MEASURE:
             return _run_measure(case, folder)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -77,6 +100,15 @@ def _run_derivation(case: Mapping[str, Any], folder: Path) -> Outcome:
     return _compared(case, SNP, [(case["expect"], measured)])
 
 
+def _run_mrtd(case: Mapping[str, Any], folder: Path) -> Outcome:
+    order = _PAGE_ORDERS[case["params"]["page_order"]]
+    try:
+        measured = tdx_mrtd.measure(tdvf.parse(_read(folder, case["params"]["tdvf"])), order)
+    except TouchstoneError as error:
+        return refused(case, MRTD, case["expect"], error)
+    return _compared(case, MRTD, [(case["expect"], measured.hex())])
+
+
 def _run_measure(case: Mapping[str, Any], folder: Path) -> Outcome:
     claims = case["expect"]["claims"]
     data = _read(folder, case["files"]["input"])
@@ -85,9 +117,42 @@ def _run_measure(case: Mapping[str, Any], folder: Path) -> Outcome:
             return _run_table(case, data, claims["digests"])
         if "launch_digest" in claims:
             return _run_input(case, strict_json.loads(data, what="input"), claims["launch_digest"])
+        if "mr_enclave" in claims:
+            return _run_sigstruct(case, data, claims)
     except TouchstoneError as error:
         return refused(case, MEASURE, _expected(case), error)
     return unsupported(case, MEASURE, _expected(case), "no derivation rule for this measurement")
+
+
+def _run_pcr11(case: Mapping[str, Any], folder: Path) -> Outcome:
+    params = case["params"]
+    bank = params.get("bank", "sha256")
+    unknown = params.keys() - {name[1:] for name in uki.SECTIONS} - {"bank", "phase"}
+    if unknown:
+        return unsupported(case, PCR11, _expected(case), f"no section {min(unknown)!a} is measured")
+    stated = [name for name in uki.SECTIONS if params.get(name[1:]) is not None]
+    try:
+        uki.check_sections(stated)
+        sections = [(name, _read(folder, params[name[1:]])) for name in stated]
+        events = (
+            *uki.measure_contents(sections, [bank]),
+            *uki.measure_phases(params.get("phase", ""), [bank]),
+        )
+        value = measured_boot.registers(bank, events)[uki.KERNEL_BOOT_PCR]
+    except TouchstoneError as error:
+        return refused(case, PCR11, _expected(case), error)
+    return _compared(case, PCR11, [(case["expect"], value.hex())])
+
+
+def _run_sigstruct(case: Mapping[str, Any], data: bytes, claims: Mapping[str, Any]) -> Outcome:
+    signed = sigstruct.parse_sigstruct(data)
+    found = {
+        "mr_enclave": signed.mr_enclave.hex(),
+        "mr_signer": signed.mr_signer.hex(),
+        "isv_prod_id": signed.isv_prod_id,
+        "isv_svn": signed.isv_svn,
+    }
+    return _compared(case, MEASURE, [(str(claims[name]), str(value)) for name, value in found.items()])
 
 
 def _run_table(case: Mapping[str, Any], image: bytes, table: list[Mapping[str, Any]]) -> Outcome:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from common.errors import TouchstoneError
-from service.conformance import sigstore
+from service.conformance import gcb, layout, sigstore, vsa
 from service.conformance.outcome import passed, refused, unsupported
 from service.conformance.provenance_case import Unusable
 
@@ -24,6 +24,9 @@ _RUNNERS: Final[dict[str, Callable[[Mapping[str, Any], Path, datetime], None]]] 
     "sigstore-bundle+slsa-provenance": sigstore.run_slsa,
     "sigstore-bundle+slsa (private PKI)": sigstore.run_private,
     "dsse+embedded-cert (no tlog)": sigstore.run_embedded,
+    "google-cloud-build-provenance(DSSE, Google KMS key)": gcb.run_gcb,
+    "slsa-vsa-dsse-key": vsa.run_vsa,
+    "in-toto-layout": layout.run_layout,
 }
 
 

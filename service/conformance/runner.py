@@ -84,10 +84,14 @@ def _runner_of(kind: str) -> Runner | None:
         from service.conformance.tpm import run_case as run_tpm  # noqa: PLC0415
 
         return run_tpm
-    if kind in ("derive-snp", "derive-tdx-mrtd", "measure"):
+    if kind in ("derive-pcr11", "derive-snp", "derive-tdx-mrtd", "measure"):
         from service.conformance.measurement import run_case as run_measurement  # noqa: PLC0415
 
         return run_measurement
+    if kind in ("corim", "nvidia-rim"):
+        from service.conformance.manifests import run_case as run_manifest  # noqa: PLC0415
+
+        return run_manifest
     if kind in _PROVENANCE_TYPES:
         from service.conformance.provenance import run_case as run_provenance  # noqa: PLC0415
 
@@ -101,6 +105,9 @@ _PROVENANCE_TYPES = frozenset(
         "sigstore-bundle+slsa-provenance",
         "sigstore-bundle+slsa (private PKI)",
         "dsse+embedded-cert (no tlog)",
+        "google-cloud-build-provenance(DSSE, Google KMS key)",
+        "slsa-vsa-dsse-key",
+        "in-toto-layout",
     }
 )
 

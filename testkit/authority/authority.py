@@ -88,7 +88,7 @@ class TestAuthority:
         window = {"start": self.start.isoformat()}
         return {
             "mediaType": _ROOT_MEDIA_TYPE,
-            "tlogs": [_log_document(self.log.key, self.log.log_id, "https://log.test.invalid", window)],
+            "tlogs": [_log_document(self.log.key, self.log.log_id, f"https://{self.log.origin}", window)],
             "ctlogs": [
                 _log_document(
                     self.ca.ct_key,

@@ -36,7 +36,7 @@ def unchecked(rules: str) -> RegorusPolicy:
             reference_names=frozenset(),
             input_names={},
             entry_points=("data.policy.trust_claims",),
-            uses_shim=False,
+            helpers=frozenset(),
         )
     )
 

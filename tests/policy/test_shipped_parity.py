@@ -45,11 +45,11 @@ TPM = {f"pcr{index:02d}": f"{index:02x}" * 32 for index in (0, 4, 7, 8, 9, 11)} 
 
 
 def entries(*values: Any) -> dict[str, Any]:
-    return {str(value): {"value": value} for value in values}
+    return {str(value): {"value": value, "groups": ["release"]} for value in values}
 
 
 def single(value: object) -> dict[str, Any]:
-    return {str(value): {"value": value, "scalar": True}}
+    return {str(value): {"value": value, "scalar": True, "groups": ["other", "release"]}}
 
 
 SNP_REFERENCES = {
@@ -148,7 +148,7 @@ LEAVES = st.one_of(
 REPLACEMENTS = st.one_of(
     LEAVES,
     st.lists(LEAVES, max_size=2),
-    st.dictionaries(st.sampled_from(["value", "scalar", DIGEST, "x"]), LEAVES, max_size=2),
+    st.dictionaries(st.sampled_from(["value", "scalar", "groups", DIGEST, "x"]), LEAVES, max_size=2),
     st.just(...),  # delete the member
 )
 
@@ -259,3 +259,73 @@ def test_a_platform_that_hides_its_chip_makes_no_identity_claim(engine: PolicyEn
     document["verification"]["identity"] = None
     claims = outcome(engine, PolicyKind.APPRAISAL, "default", document)["data.policy.trust_claims"]
     assert claims["instance-identity"] == 0
+
+
+def _moved(document: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The document with some of its reference values in another release."""
+    result = copy.deepcopy(document)
+    for name in names:
+        for entry in result["reference"][name].values():
+            entry["groups"] = ["another"]
+    return result
+
+
+@pytest.mark.parametrize("name", ["tpm_pcr00", "tpm_pcr04", "tpm_pcr08", "tpm_pcr09"])
+def test_a_boot_register_of_another_release_is_refused(engine: PolicyEngine, name: str) -> None:
+    # The compound-value problem (confidential-containers/trustee#350): each value alone is a good one.
+    claims = outcome(engine, PolicyKind.APPRAISAL, "default", _moved(ON_TPM, name))[
+        "data.policy.trust_claims"
+    ]
+    assert (claims["executables"], claims["configuration"]) == (96, 36)
+
+
+def test_a_secure_boot_policy_of_another_release_is_not_the_approved_one(engine: PolicyEngine) -> None:
+    claims = outcome(engine, PolicyKind.APPRAISAL, "default", _moved(ON_TPM, "tpm_pcr07"))[
+        "data.policy.trust_claims"
+    ]
+    assert (claims["executables"], claims["configuration"]) == (3, 36)
+
+
+def test_registers_that_share_groups_two_by_two_share_none_together(engine: PolicyEngine) -> None:
+    document = copy.deepcopy(ON_TPM)
+    for name, groups in (
+        ("tpm_pcr00", ["a", "b"]),
+        ("tpm_pcr04", ["b", "c"]),
+        ("tpm_pcr08", ["c", "a"]),
+        ("tpm_pcr09", ["a", "b", "c"]),
+    ):
+        for entry in document["reference"][name].values():
+            entry["groups"] = groups
+    claims = outcome(engine, PolicyKind.APPRAISAL, "default", document)["data.policy.trust_claims"]
+    assert claims["executables"] == 96
+
+
+@pytest.mark.parametrize(
+    "name", ["snp_launch_measurement", "snp_bootloader", "snp_microcode", "snp_snp_svn", "snp_tee_svn"]
+)
+def test_a_measurement_with_the_firmware_versions_of_another_release_is_refused(
+    engine: PolicyEngine, name: str
+) -> None:
+    claims = outcome(engine, PolicyKind.APPRAISAL, "coco_cpu", _moved(ON_SNP, name))[
+        "data.policy.trust_claims"
+    ]
+    assert (claims["hardware"], claims["configuration"]) == (97, 3)
+
+
+@pytest.mark.parametrize("name", ["snp_smt_enabled", "snp_guest_abi_minor", "snp_smt_allowed"])
+def test_a_guest_policy_of_another_release_is_not_the_approved_one(engine: PolicyEngine, name: str) -> None:
+    claims = outcome(engine, PolicyKind.APPRAISAL, "coco_cpu", _moved(ON_SNP, name))[
+        "data.policy.trust_claims"
+    ]
+    assert (claims["hardware"], claims["configuration"]) == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["default", "coco_cpu"])
+@pytest.mark.parametrize("document", [ON_SNP, ON_TPM], ids=["snp", "tpm"])
+def test_unverified_values_affirm_nothing(
+    engine: PolicyEngine, name: str, document: dict[str, Any]
+) -> None:
+    shown = copy.deepcopy(document)
+    shown["unverified_reference"] = shown.pop("reference")
+    claims = outcome(engine, PolicyKind.APPRAISAL, name, shown)["data.policy.trust_claims"]
+    assert claims["executables"] > 31

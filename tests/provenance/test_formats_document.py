@@ -10,10 +10,13 @@ import pytest
 from sevsnpmeasure.vcpu_types import CPU_SIGS
 
 from provenance import statement as in_toto
-from provenance.derivation import launch_shape, rules
+from provenance.derivation import derive, launch_shape, rules
 from provenance.derivation.firmware import parse_descriptor
+from provenance.errors import NotDerivable, PredicateUnexpected
+from provenance.manifests.measurement_file import document as measurement_file
 from provenance.model import DerivationRequest
 from provenance.predicates import reference as reference_predicate
+from tests.provenance.derivation import material
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
 
@@ -25,8 +28,10 @@ def _examples(kind: str) -> list[str]:
 @pytest.mark.parametrize("text", _examples("derivation-request"))
 def test_every_request_names_a_rule_and_a_launch_shape_that_it_reads(text: str) -> None:
     request = msgspec.json.decode(text, type=DerivationRequest)
-    assert request.rule in {rule.name for rule in rules()}
-    if request.launch:
+    # Without artefacts nothing can be derived; a launch shape that is not read is refused before that.
+    with pytest.raises((NotDerivable, PredicateUnexpected)):
+        derive(material.admitted(material.subject("x", b"")), request, [])
+    if request.rule == "snp-launch-digest":
         assert launch_shape.parse(request.launch).vcpus == (1, 2, 4)
 
 
@@ -54,3 +59,9 @@ def test_the_statement_is_read() -> None:
 def test_every_cpu_model_family_that_is_known_is_documented() -> None:
     families = {re.sub(r"-v\d+\Z", "", model) for model in CPU_SIGS}
     assert all(f"`{family}`" in DOCUMENT for family in families)
+
+
+def test_the_measurement_file_is_read() -> None:
+    (text,) = _examples("measurement-file")
+    _, payload = measurement_file.parse(msgspec.json.decode(text))
+    assert measurement_file.manifest_of(payload).facts[0].key == "snp_launch_measurement"

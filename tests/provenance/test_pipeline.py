@@ -61,7 +61,9 @@ def test_values_carried_by_a_signed_statement_come_back_with_their_source(
         not_before=NOW,
     )
     key = ed25519.Ed25519PrivateKey.generate()
-    carried = reference_statement.build([admitted], [value], now=NOW + timedelta(minutes=1))
+    carried = reference_statement.build(
+        [reference_statement.source_of(admitted)], [value], now=NOW + timedelta(minutes=1)
+    )
     envelope = reference_statement.sign(carried, key)
     pem = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo

@@ -46,7 +46,9 @@ def _pipeline() -> Pipeline:
 def _statement(seed: str) -> bytes:
     origin = admitted_statement(seed)
     values = [derived_value(measurement(seed), expires=NOW + timedelta(days=30))]
-    return reference_statement.sign(reference_statement.build([origin], values, now=NOW), KEY)
+    return reference_statement.sign(
+        reference_statement.build([reference_statement.source_of(origin)], values, now=NOW), KEY
+    )
 
 
 def _submit(database: Database, envelope: bytes, now: datetime) -> Any:

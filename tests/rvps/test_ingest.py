@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from common.errors import InputError, Malformed, TooLarge
-from provenance.model import Signer
+from provenance.model import Material, Signer
 from rvps import queries, snapshot
+from rvps.derivations import touchstone
 from rvps.errors import AlreadyRetracted
 from rvps.ingest import ingest, ingest_in
 from rvps.lookup import DatabaseReferenceLookup
@@ -324,16 +325,33 @@ def test_the_lineage_is_whole(database: Database) -> None:
     admitted = admitted_statement(
         "a",
         signers=(
-            Signer("certificate", IDENTITY, "test-root", ISSUER, {"source_repository_uri": SOURCE}),
+            Signer(
+                "certificate",
+                IDENTITY,
+                "test-root",
+                ISSUER,
+                {"source_repository_uri": SOURCE},
+                certificate="ce" * 32,
+                serial="7f",
+                key="aa" * 32,
+            ),
             _key("second"),
         ),
         source_revision="c0ffee",
         log_time=datetime(2024, 1, 2, 3, 4, 5, 678, tzinfo=UTC),
+        log_id="10" * 32,
+        materials=(
+            Material("git+https://forge.example/acme/guest", {"gitCommit": "c0ffee", "sha1": "c0ffee"}),
+            Material("pkg:generic/base"),
+            Material(None, {"sha256": "ba" * 32}),
+        ),
+        domains=("east",),
+        required_domains=1,
     )
     result = ingest(
         database,
         admitted,
-        [derived_value(VALUE, inputs={"kernel": "ab", "launch": {"vcpus": 2}})],
+        [derived_value(VALUE, inputs={"kernel": "ab", "tool": "measure/2", "launch": {"vcpus": 2}})],
         submitted_by="ci",
         now=NOW,
     )
@@ -354,11 +372,77 @@ def test_the_lineage_is_whole(database: Database) -> None:
         "source_revision": "c0ffee",
         "log_index": 1,
         "log_time": "2024-01-02T03:04:05.000678Z",
-        "inputs": {"kernel": "ab", "launch": {"vcpus": 2}},
+        "log_id": "10" * 32,
+        "certificate": "ce" * 32,
+        "serial": "7f",
+        "key": "aa" * 32,
+        "inputs": {"kernel": "ab", "tool": "measure/2", "launch": {"vcpus": 2}},
+        "tools": ("measure/2", touchstone()),
+        "materials": (
+            {
+                "uri": "git+https://forge.example/acme/guest",
+                "digest": {"gitCommit": "c0ffee", "sha1": "c0ffee"},
+            },
+            {"uri": "pkg:generic/base"},
+            {"digest": {"sha256": "ba" * 32}},
+        ),
+        "domains": ("east",),
     }
     record = queries.get_attestation(database, admitted.authentic.attestation)
     assert [signer.identity for signer in record.signers] == [IDENTITY, "key:second"]
     assert record.signers[0].claims == {"source_repository_uri": SOURCE}
+    assert (record.signers[0].certificate, record.signers[0].serial) == ("ce" * 32, "7f")
+    assert record.materials == lineage.materials
+
+
+def test_of_many_materials_a_value_shows_some_and_the_attestation_all(database: Database) -> None:
+    materials = tuple(Material(f"pkg:generic/{index}", {"sha256": f"{index:064x}"}) for index in range(100))
+    result = ingest(
+        database,
+        admitted_statement("a", materials=materials),
+        [derived_value(VALUE)],
+        submitted_by="ci",
+        now=NOW,
+    )
+    lineage = queries.get_reference_value(database, result.added[0], now=NOW).lineage
+    assert (len(lineage.materials), lineage.more_materials) == (64, 36)
+    record = queries.get_attestation(database, result.attestation)
+    assert [item.uri for item in record.materials] == [item.uri for item in materials]
+
+
+def test_materials_that_were_not_kept_before_are_added_once(database: Database) -> None:
+    bare = admitted_statement("a")
+    first = ingest(database, bare, [derived_value(VALUE)], submitted_by="ci", now=NOW)
+    whole = msgspec.structs.replace(bare, materials=(Material("pkg:generic/a"),))
+    again = ingest(database, whole, [derived_value(VALUE)], submitted_by="ci", now=NOW)
+    assert (again.created, again.added) == (True, ())
+    assert ingest(database, whole, [], submitted_by="ci", now=NOW).created is False
+    assert queries.get_attestation(database, first.attestation).materials[0].uri == "pkg:generic/a"
+
+
+@pytest.mark.parametrize(
+    "material", [Material("a\n"), Material("a" * 3000), Material(None, {"sha256": "a\x00"})]
+)
+def test_materials_that_cannot_be_stored_are_refused(database: Database, material: Material) -> None:
+    with pytest.raises(InputError):
+        ingest(database, admitted_statement("a", materials=(material,)), [], submitted_by="ci", now=NOW)
+
+
+@pytest.mark.parametrize("group", ["g" * 257, "é" * 200, "a\nb", ""])
+def test_groups_that_cannot_be_stored_are_refused(database: Database, group: str) -> None:
+    with pytest.raises(InputError):
+        ingest(
+            database,
+            admitted_statement("a"),
+            [derived_value(VALUE, group=group)],
+            submitted_by="ci",
+            now=NOW,
+        )
+
+
+def test_a_statement_without_signers_that_does_not_say_so_is_refused(database: Database) -> None:
+    with pytest.raises(Malformed):
+        ingest(database, admitted_statement("a", signers=()), [], submitted_by="ci", now=NOW)
 
 
 def test_a_signer_that_a_later_trust_policy_recognises_is_added_and_can_be_retracted(

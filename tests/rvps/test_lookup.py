@@ -252,7 +252,7 @@ def test_the_lookup_seeks_in_an_index_and_never_scans(database: Database) -> Non
     event.listen(database.engine, "before_cursor_execute", note)
     assert len(_select(DatabaseReferenceLookup(database), [measurement("fill", 5), "none"])) == 1
     event.remove(database.engine, "before_cursor_execute", note)
-    assert len(statements) == 3
+    assert len(statements) == 4
     with database.write() as connection:
         explain = "EXPLAIN QUERY PLAN " if database.dialect == "sqlite" else "EXPLAIN "
         if database.dialect == "postgresql":
@@ -260,7 +260,7 @@ def test_the_lookup_seeks_in_an_index_and_never_scans(database: Database) -> Non
         for statement, parameters in statements:
             rows = connection.exec_driver_sql(explain + statement, parameters).all()
             plan = "\n".join(" ".join(map(str, row)) for row in rows)
-            assert "ix_reference_value_live" in plan or "ix_reference_value_name_seq" in plan
+            assert "ix_reference_value_" in plan
             assert "SCAN reference_value" not in plan
             assert "Seq Scan on reference_value" not in plan
 

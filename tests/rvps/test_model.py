@@ -285,7 +285,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.values[key].alive = False
         assert {self.ids[item] for item in result.reference_values} == died
         assert set(result.attestations) == {Attestation(seed).digest for seed in hit}
-        assert set(affected(self.database, target).attestations) == set(result.attestations)
+        assert set(affected(self.database, target, now=self.now).attestations) == set(result.attestations)
         self._changed(result.snapshot)
 
     def _reach(self, seed: str, target: RetractionTarget) -> RetractionTarget:

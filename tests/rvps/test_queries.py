@@ -163,6 +163,8 @@ def test_states_are_those_of_the_instant(database: Database) -> None:
 
     assert by_state(NOW) == {
         "live": ["live"],
+        "waiting": [],
+        "unverified": [],
         "pending": ["pending"],
         "expired": ["expired"],
         "retracted": ["retracted"],

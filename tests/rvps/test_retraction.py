@@ -77,7 +77,7 @@ def test_a_target_that_says_nothing_clear_is_refused(database: Database, target:
     with pytest.raises(InputError):
         retract(database, target, reason="r", by="admin", now=NOW)
     with pytest.raises(InputError):
-        affected(database, target)
+        affected(database, target, now=NOW)
 
 
 @pytest.mark.parametrize(("reason", "by"), [("", "admin"), ("r", ""), ("a\nb", "admin"), ("r", "a\x1bb")])
@@ -139,13 +139,13 @@ def test_the_second_of_two_signers_is_enough(database: Database) -> None:
 def test_a_value_with_independent_lineage_stays_alive_through_it(database: Database) -> None:
     one = _ingest(database, "a")
     two = _ingest(database, "b", signers=(_key("b"),), builder=None)
-    preview = affected(database, RetractionTarget(TargetKind.SIGNER, IDENTITY))
+    preview = affected(database, RetractionTarget(TargetKind.SIGNER, IDENTITY), now=NOW)
     assert preview.live == preview.corroborated == one.added
     _retract(database, TargetKind.SIGNER, IDENTITY)
     assert _live(database) == set(two.added)
     _retract(database, TargetKind.SIGNER, "key:b")
     assert _live(database) == set()
-    assert affected(database, RetractionTarget(TargetKind.SIGNER, IDENTITY)).corroborated == ()
+    assert affected(database, RetractionTarget(TargetKind.SIGNER, IDENTITY), now=NOW).corroborated == ()
 
 
 def test_since_spares_what_was_logged_before(database: Database) -> None:
@@ -267,12 +267,12 @@ def test_affected_tells_the_same_before_and_after(database: Database) -> None:
     for seed in ("a", "b"):
         _ingest(database, seed, seed)
     target = RetractionTarget(TargetKind.SIGNER, IDENTITY)
-    before = affected(database, target)
+    before = affected(database, target, now=NOW)
     assert len(before.live) == len(before.reference_values) == len(before.attestations) == 2
     with database.write() as connection:
         retract_in(connection, target, reason="r", by="admin", now=NOW)
-        inside = affected(connection, target)
-    after = affected(database, target)
+        inside = affected(connection, target, now=NOW)
+    after = affected(database, target, now=NOW)
     assert inside == after
     assert (after.attestations, after.reference_values) == (before.attestations, before.reference_values)
     assert after.live == ()
@@ -280,7 +280,7 @@ def test_affected_tells_the_same_before_and_after(database: Database) -> None:
 
 def test_affected_of_a_single_value_names_its_attestation(database: Database) -> None:
     result = _ingest(database, "a", "one", "two")
-    found = affected(database, RetractionTarget(TargetKind.REFERENCE_VALUE, result.added[0]))
+    found = affected(database, RetractionTarget(TargetKind.REFERENCE_VALUE, result.added[0]), now=NOW)
     assert found.attestations == (result.attestation,)
     assert found.reference_values == found.live == result.added[:1]
 

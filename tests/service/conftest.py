@@ -13,6 +13,7 @@ from service import composition, settings
 from service.app import create_app
 from service.composition import Services
 from testkit.snp_firmware import SnpFirmware
+from tests.registries import account_pusher, distribution, oci_registry, pusher, repository
 from tests.service.harness import Clock, ContractClient
 from tests.service.world import Publisher, World, firmware_settings
 
@@ -80,3 +81,6 @@ def world(make_services: MakeServices, firmware: SnpFirmware, prepared: Path, tm
     made = World(services, ContractClient(create_app(services), token), Publisher(), firmware)
     made.trust_publisher()
     return made
+
+
+__all__ = ["account_pusher", "distribution", "oci_registry", "pusher", "repository"]

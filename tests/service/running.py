@@ -88,7 +88,13 @@ class RunningServer:
     """The server process; a second ``start`` continues on the same data."""
 
     def __init__(
-        self, folder: Path, sections: dict[str, Any], *, workers: int = 2, tls: Authority | None = None
+        self,
+        folder: Path,
+        sections: dict[str, Any],
+        *,
+        workers: int = 2,
+        tls: Authority | None = None,
+        engine: str = "gunicorn",
     ) -> None:
         self.folder = folder
         self.port = free_port()
@@ -96,16 +102,21 @@ class RunningServer:
         self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{self.port}"
         self.log = folder / "server.log"
         self.config = folder / "touchstone.toml"
-        server = {"listen": f"127.0.0.1:{self.port}", "workers": workers, "threads": 4}
+        listen = f"127.0.0.1:{self.port}"
+        server = {"listen": listen, "engine": engine, "workers": workers, "threads": 4}
         if tls is not None:
             server |= {"tls_certificate": str(folder / "tls.pem"), "tls_key": str(folder / "tls.key")}
-        settings = {
+        self._settings = {
             "server": server,
             "storage": {"data_dir": str(folder / "data")},
             "log": {"requests": True},
-        } | sections
-        self.config.write_text(_toml(settings), encoding="utf-8")
+        }
+        self.reconfigure(sections)
         self.process: subprocess.Popen[bytes] | None = None
+
+    def reconfigure(self, sections: dict[str, Any]) -> None:
+        """Settings for the next start."""
+        self.config.write_text(_toml(self._settings | sections), encoding="utf-8")
 
     def start(self) -> Self:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("TOUCHSTONE_")}
@@ -176,4 +187,6 @@ def _value(value: object) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return f"[{', '.join(_value(item) for item in value)}]"
-    return str(value) if isinstance(value, int) else f"'{value}'"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {_value(item)}' for key, item in value.items())}}}"
+    return str(value) if isinstance(value, (int, float)) else f"'{value}'"

@@ -7,6 +7,9 @@ each of its success answers at least once.
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -14,10 +17,12 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from common.encoding import b64url_encode
 from policy import shipped
 from policy.port import PolicyKind
-from service import openapi
+from service import composition, openapi, settings
 from service.api import TABLES
-from tests.service.harness import ContractClient
-from tests.service.world import GOOD, OTHER, World
+from service.app import create_app
+from service.feed.key import public_pem
+from tests.service.harness import Clock, ContractClient
+from tests.service.world import GOOD, OTHER, Publisher, World
 
 ROUTES = [route for table in TABLES for route in table.routes]
 
@@ -138,11 +143,43 @@ def _tour_retractions(world: World, first: dict) -> None:
     client.post("/v1/retractions", body)
     client.get("/v1/retractions")
     client.get("/v1/impact", kind="builder", target="https://builder.example/v1")
+    client.get("/v1/sources")
 
 
-def test_every_operation_keeps_the_contract_in_every_success_answer(world: World) -> None:
+def _tour_changes(world: World, peer: ContractClient) -> None:
+    found = world.client.get("/v1/changes", limit=3).json
+    assert world.client.get("/v1/changes/key").json["instance"] == found["instance"]
+    taken = peer.post("/v1/changes", {"events": found["events"]}).json
+    # The peer trusts nobody's statements: it takes note, and stores nothing.
+    assert {item["result"] for item in taken["outcomes"]} <= {"skipped", "applied"}
+
+
+@pytest.fixture
+def peer(world: World, prepared: Path, tmp_path: Path, clock: Clock) -> Iterator[ContractClient]:
+    """Another instance, which follows the first."""
+    key = tmp_path / "feed-key.pem"
+    key.write_text(public_pem(world.services.feed_key))
+    folder = tmp_path / "peer"
+    shutil.copytree(prepared, folder)
+    instance = world.services.settings.token.issuer
+    feed = {"peers": [{"instance": instance, "key": str(key)}]}
+    services = composition.build(
+        settings.build({"storage": {"data_dir": str(folder)}, "feed": feed}), clock
+    )
+    token = (folder / "admin.token").read_text(encoding="ascii").strip()
+    client = ContractClient(create_app(services), token)
+    document = json.dumps(Publisher().trust_policy())
+    client.put("/v1/policies/trust/default", {"text": document, "activate": True})
+    yield client
+    services.close()
+
+
+def test_every_operation_keeps_the_contract_in_every_success_answer(
+    world: World, peer: ContractClient
+) -> None:
     tour(world)
-    seen = {item for item in world.client.seen if item[1] < 400}
+    _tour_changes(world, peer)
+    seen = {item for item in world.client.seen | peer.seen if item[1] < 400}
     described = {(route.operation, status) for route in ROUTES for status in route.answers if status < 400}
     assert described - seen == set()
 

@@ -39,10 +39,16 @@ pytestmark = pytest.mark.xdist_group("server")
 RESOURCE = "vault/key/one"
 
 
+on_both_engines = pytest.mark.parametrize("server", ["gunicorn", "granian"], indirect=True)
+
+
 @pytest.fixture
-def server(tmp_path: Path, firmware: SnpFirmware) -> Iterator[RunningServer]:
+def server(
+    request: pytest.FixtureRequest, tmp_path: Path, firmware: SnpFirmware
+) -> Iterator[RunningServer]:
     sections = firmware_settings(firmware, tmp_path, datetime.now(UTC))
-    with RunningServer(tmp_path, sections) as running:
+    engine = getattr(request, "param", "gunicorn")
+    with RunningServer(tmp_path, sections, engine=engine) as running:
         yield running
 
 
@@ -60,6 +66,7 @@ def store(admin: ApiClient) -> None:
     admin.call("PUT", f"/v1/resources/{RESOURCE}", body={"data": b64url_encode(SECRET)})
 
 
+@on_both_engines
 def test_guest_attests_over_http_and_gets_the_secret_until_retraction(
     server: RunningServer, firmware: SnpFirmware
 ) -> None:
@@ -81,6 +88,7 @@ def test_guest_attests_over_http_and_gets_the_secret_until_retraction(
         assert guest.attest().status != "affirming"
 
 
+@on_both_engines
 def test_one_nonce_serves_one_of_many_concurrent_appraisals(
     server: RunningServer, firmware: SnpFirmware
 ) -> None:
@@ -98,6 +106,7 @@ def test_one_nonce_serves_one_of_many_concurrent_appraisals(
         assert sorted(pool.map(appraise, range(8))) == [200, *[409] * 7]
 
 
+@on_both_engines
 def test_graceful_stop_loses_no_record_and_signs_the_end_of_the_log(
     server: RunningServer, firmware: SnpFirmware
 ) -> None:
@@ -119,6 +128,7 @@ def test_graceful_stop_loses_no_record_and_signs_the_end_of_the_log(
     database.close()
 
 
+@on_both_engines
 def test_request_under_way_is_finished_by_a_graceful_stop(server: RunningServer) -> None:
     body = json.dumps({"tee": "snp"}).encode()
     head = (
@@ -150,6 +160,7 @@ def test_key_files_are_private_and_made_once(server: RunningServer) -> None:
     assert {path: path.read_bytes() for path in files} == before
 
 
+@on_both_engines
 def test_connections_are_kept_alive_and_metrics_cover_every_worker(server: RunningServer) -> None:
     with urllib3.HTTPConnectionPool("127.0.0.1", server.port, maxsize=1, retries=False) as pool:
         for _ in range(40):
@@ -188,6 +199,7 @@ def test_production_server_does_not_start_with_test_anchors(tmp_path: Path, firm
     assert not (tmp_path / "data").exists()
 
 
+@on_both_engines
 def test_logs_are_json_and_hold_no_secret(server: RunningServer, firmware: SnpFirmware) -> None:
     admin, publisher = server.admin(), Publisher()
     trust(admin, publisher)
@@ -221,8 +233,9 @@ def test_logs_are_json_and_hold_no_secret(server: RunningServer, firmware: SnpFi
     assert '"operation":"resources.release"' in log
 
 
-def test_production_server_over_tls(tmp_path: Path) -> None:
-    with RunningServer(tmp_path, {}, workers=1, tls=Authority()) as server:
+@pytest.mark.parametrize("engine", ["gunicorn", "granian"])
+def test_production_server_over_tls(tmp_path: Path, engine: str) -> None:
+    with RunningServer(tmp_path, {}, workers=1, tls=Authority(), engine=engine) as server:
         health = ApiClient(server.url, ca_file=server.ca_file).call("GET", "/healthz")
         assert (health["profile"], health["status"]) == ("production", "ok")
         assert [item["name"] for item in server.admin().call("GET", "/v1/policies")["items"]] == [

@@ -11,12 +11,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import text
 
 from common.encoding import b64url_encode
+from common.files import write_private
+from provenance.derivation import derive
+from provenance.model import DerivationRequest
 from storage.database import Database
 from testkit.snp_firmware import SnpFirmware
+from tests.provenance.manifests import material as manifests
 from tests.service.running import RunningServer
 from tests.service.world import GOOD, OTHER, Publisher, firmware_settings
 
@@ -135,6 +142,34 @@ def test_impact_then_retraction_kills_the_value(line: Line, published: dict[str,
     assert line.json("rv", "impact", ATTESTATION, digest)["affected"]["live"] == []
     shown = line.run("rv", "show", dead[0]["id"]).stdout
     assert "retraction.reason" in shown
+
+
+def test_impact_has_a_name_of_its_own_and_knows_every_kind(line: Line, published: dict[str, Any]) -> None:
+    digest = published["good"]["attestation"]
+    assert line.json("impact", ATTESTATION, digest) == line.json("rv", "impact", ATTESTATION, digest)
+    value = line.json("rv", "list", "--attestation", digest)["items"][0]
+    lineage = value["lineage"]
+    for kind, target in (
+        ("signer", lineage["signer"]),
+        ("key", lineage["key"]),
+        ("rule", lineage["rule"]),
+        ("tool", lineage["tools"][-1]),
+        ("submitter", lineage["submitted_by"]),
+        ("reference_value", value["id"]),
+    ):
+        found = line.json("impact", kind, target)["affected"]
+        assert value["id"] in found["reference_values"], kind
+    for kind in ("builder", "source_uri", "source_revision", "material"):
+        assert line.json("impact", kind, "nobody-named-this")["affected"]["reference_values"] == []
+
+
+def test_history_shows_the_lineage_in_the_words_of_a_retraction(
+    line: Line, published: dict[str, Any]
+) -> None:
+    digest = published["good"]["attestation"]
+    shown = line.run("rv", "history", "--attestation", digest).stdout
+    for word in ("attestation", "signer", "key", "rule", "tool", "touchstone/"):
+        assert word in shown
 
 
 def test_retraction_asks_first(line: Line, published: dict[str, Any]) -> None:
@@ -267,6 +302,27 @@ def test_audit_on_a_folder_without_a_server_makes_nothing(line: Line, tmp_path: 
     assert not folder.exists()
 
 
+def test_an_edited_reference_value_is_found(line: Line, published: dict[str, Any]) -> None:
+    database = Database(f"sqlite:///{line.folder / 'data' / 'touchstone.db'}")
+    digest = published["good"]["attestation"]
+    change = "UPDATE reference_value SET release_group = {} WHERE attestation = :digest"
+    with database.write() as connection:
+        kept = "SELECT release_group FROM reference_value WHERE attestation = :digest"
+        group = connection.execute(text(kept), {"digest": digest}).scalars().first()
+        connection.execute(text(change.format("'other'")), {"digest": digest})
+    try:
+        answer = line.run("audit", "verify")
+        assert answer.returncode == 1
+        assert "altered" in answer.stdout
+        result = line.json("audit", "verify", code=1)
+        assert result["log"]["holds"]
+        assert not result["reference_values"]["holds"]
+    finally:
+        with database.write() as connection:
+            connection.execute(text(change.format(":group")), {"digest": digest, "group": group})
+        database.close()
+
+
 def test_altered_record_is_the_first_break(line: Line, published: dict[str, Any]) -> None:
     database = Database(f"sqlite:///{line.folder / 'data' / 'touchstone.db'}")
     kept = "SELECT entry FROM audit_record WHERE sequence = 1"
@@ -283,3 +339,32 @@ def test_altered_record_is_the_first_break(line: Line, published: dict[str, Any]
         with database.write() as connection:
             connection.execute(text(change), {"entry": entry})
         database.close()
+
+
+def test_live_values_are_exported_as_a_corim_that_reads_back(
+    line: Line, published: dict[str, Any], tmp_path: Path
+) -> None:
+    assert published
+    key, corim, mapping = (tmp_path / name for name in ("key.pem", "out.corim", "mapping.json"))
+    private = ec.generate_private_key(ec.SECP256R1())
+    write_private(
+        key,
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ),
+    )
+    arguments = ("rv", "export", "--format", "corim", "-o", corim, "--key", key, "--mapping", mapping)
+    result = line.json(*arguments, "--valid-days", "30", "--name", "snp_launch_measurement")
+    assert result["signed"] is True
+    assert result["values"] >= 1
+    admitted = manifests.admit(corim.read_bytes(), manifests.key_root(private), now=datetime.now(UTC))
+    request = msgspec.json.decode(mapping.read_bytes(), type=DerivationRequest)
+    live = line.json("rv", "list", "--state", "live", "--name", "snp_launch_measurement")["items"]
+    assert {value.value for value in derive(admitted, request, [])} == {item["value"] for item in live}
+    unsigned = line.json("rv", "export", "--format", "corim", "-o", corim)
+    assert unsigned["signed"] is False
+    assert corim.read_bytes().startswith(b"\xd9\x01\xf5")
+    assert line.run("rv", "export", "--format", "corim", "-o", corim, "--valid-days", "3").returncode == 2
+    nothing = line.run("rv", "export", "--format", "corim", "-o", corim, "--group", "no-such-release")
+    assert nothing.returncode == 1
+    assert "reference.not_exportable" in nothing.stderr

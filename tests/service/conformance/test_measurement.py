@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,14 +42,38 @@ def test_snp_measurements_of_the_evidence_manifest_agree_or_are_unsupported(evid
     assert outcomes["measure/snp-ovmfx64-nokernel"].detail == "18 measured, all equal"
     # The distribution's firmware may be absent or of another version; never a wrong measurement.
     assert outcomes["measure/snp-debian-ovmf"].got in ("pass", "unsupported")
-    assert outcomes["measure/sgx-sigstruct-oasis"].got == "unsupported"
-    assert outcomes["measure/sgx-sigstruct-oasis"].agree is None
+    assert outcomes["measure/sgx-sigstruct-oasis"].detail == "4 measured, all equal"
+
+
+def test_an_altered_sigstruct_measures_to_nothing(evidence: Path, tmp_path: Path) -> None:
+    (case,) = [case for case in _cases(evidence, "measure") if "sigstruct" in case["id"]]
+    data = bytearray((evidence.parent / case["files"]["input"]).read_bytes())
+    data[960] ^= 1
+    (tmp_path / "altered").write_bytes(data)
+    outcome = run_case(case | {"files": {"input": "altered"}}, tmp_path)
+    assert (outcome.code, outcome.agree) == ("derivation.sigstruct", False)
+
+
+def _pcr11(folder: Path, **params: str) -> dict[str, Any]:
+    for name in ("linux", "initrd"):
+        (folder / name).write_bytes(name.encode())
+    register = bytes(32)
+    for data in (b".linux\0", b"linux", b".initrd\0", b"initrd", b"enter-initrd"):
+        register = hashlib.sha256(register + hashlib.sha256(data).digest()).digest()
+    sections = {"initrd": "initrd", "linux": "linux", "phase": "enter-initrd"}
+    return {"id": "x", "type": "derive-pcr11", "params": sections | params, "expect": register.hex()}
+
+
+def test_a_unified_kernels_register_is_measured(tmp_path: Path) -> None:
+    assert run_case(_pcr11(tmp_path), tmp_path).agree
+    assert run_case(_pcr11(tmp_path, phase="sysinit"), tmp_path).agree is False
+    assert run_case(_pcr11(tmp_path, phase="sysinit:enter-initrd"), tmp_path).code == "derivation.launch"
+    assert run_case(_pcr11(tmp_path, pcrsig="linux"), tmp_path).got == "unsupported"
 
 
 def test_other_measurements_are_unsupported(provenance: Path) -> None:
-    outcomes = [run_case(case, provenance.parent) for case in _cases(provenance, "derive-tdx-mrtd")]
-    assert {outcome.got for outcome in outcomes} == {"unsupported"}
-    assert {outcome.agree for outcome in outcomes} == {None}
+    case = _cases(provenance, "derive-tdx-mrtd")[0] | {"type": "derive-another"}
+    assert run_case(case, provenance.parent).got == "unsupported"
 
 
 def test_a_wrong_expectation_is_a_disagreement(provenance: Path) -> None:
@@ -89,3 +114,24 @@ def test_firmware_outside_the_distributions_folders_is_not_opened(evidence: Path
     )
     changed = case | {"files": {"input": "input.json"}}
     assert run_case(changed, tmp_path).got == "unsupported"
+
+
+def test_every_published_mrtd_is_measured(provenance: Path) -> None:
+    cases = _cases(provenance, "derive-tdx-mrtd")
+    assert [run_case(case, provenance.parent).agree for case in cases] == [True, True]
+    # One page order's value is not the other's, and half a firmware has none.
+    swapped = copy.deepcopy(cases[0])
+    swapped["params"]["page_order"] = cases[1]["params"]["page_order"]
+    assert run_case(swapped, provenance.parent).agree is False
+    swapped["params"]["page_order"] = "by heart"
+    with pytest.raises(Malformed):
+        run_case(swapped, provenance.parent)
+
+
+def test_a_firmware_cut_short_has_no_mrtd(provenance: Path, tmp_path: Path) -> None:
+    case = copy.deepcopy(_cases(provenance, "derive-tdx-mrtd")[0])
+    image = (provenance.parent / case["params"]["tdvf"]).read_bytes()
+    (tmp_path / "half").write_bytes(image[0x20000:])
+    case["params"]["tdvf"] = "half"
+    outcome = run_case(case, tmp_path)
+    assert (outcome.code, outcome.agree) == ("derivation.artifact", False)

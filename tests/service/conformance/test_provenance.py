@@ -14,7 +14,8 @@ from service.conformance import provenance
 from service.conformance.outcome import UNSUPPORTED
 
 BUNDLE, SLSA = "sigstore-bundle", "sigstore-bundle+slsa-provenance"
-SUPPORTED = (BUNDLE, SLSA, "sigstore-bundle+slsa (private PKI)", "dsse+embedded-cert (no tlog)")
+PRIVATE, EMBEDDED = "sigstore-bundle+slsa (private PKI)", "dsse+embedded-cert (no tlog)"
+SUPPORTED = (BUNDLE, SLSA, PRIVATE, EMBEDDED)
 # Later than every signature in the corpus.
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 
@@ -60,13 +61,13 @@ def test_embedded_certificates_are_incomplete_not_tampered(
     cases: list[dict[str, Any]], folder: Path
 ) -> None:
     codes = Counter(
-        provenance.run_case(case, folder, NOW).code for case in cases if case["type"] == "dsse+embedded-cert (no tlog)"
+        provenance.run_case(case, folder, NOW).code for case in cases if case["type"] == EMBEDDED
     )
     assert set(codes) == {"statement.incomplete"}
 
 
 def test_other_types_are_unsupported_and_never_agree(cases: list[dict[str, Any]], folder: Path) -> None:
-    others = [provenance.run_case(case, folder, NOW) for case in cases if case["type"] not in SUPPORTED]
+    others = [provenance.run_case(case | {"type": "another"}, folder, NOW) for case in cases[:20]]
     assert {(outcome.got, outcome.agree) for outcome in others} == {(UNSUPPORTED, None)}
 
 
@@ -77,7 +78,7 @@ def test_other_types_are_unsupported_and_never_agree(cases: list[dict[str, Any]]
         {"type": BUNDLE},
         {"type": SLSA, "id": "x", "params": {}},
         {"type": BUNDLE, "id": "x", "params": {"identity": 1, "issuer": 2}, "trusted_root": "x"},
-        {"type": "sigstore-bundle+slsa (private PKI)", "id": "x", "params": {"source_uri": "x"}, "trusted_root": 7},
+        {"type": PRIVATE, "id": "x", "params": {"source_uri": "x"}, "trusted_root": 7},
     ],
     ids=str,
 )

@@ -1,0 +1,82 @@
+"""granian, embedded: the faster of the two servers (``[server] engine = "granian"``).
+
+It reads and writes HTTP outside the interpreter, so that a slow client holds no thread, and gives each
+worker one thread that runs requests. As with gunicorn, everything is prepared and built once before the
+fork, and each worker builds its own parts; a stop by SIGTERM lets requests finish, writes the queued
+appraisal records, and ends.
+
+What it lacks: a worker that hangs inside a request is not noticed and replaced (gunicorn does that after
+``timeout_s``), and TLS starts at version 1.3.
+"""
+
+from __future__ import annotations
+
+import logging
+from multiprocessing.util import Finalize
+from typing import TYPE_CHECKING, Any
+
+from common.errors import DependencyMissing
+from service import profile
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from service.settings import Settings
+
+_LOG = logging.getLogger("touchstone.server")
+_MAX_HEADER_BYTES = 16 << 10  # request line and headers together
+_HEADER_TIMEOUT_MS = 15_000
+_CLOSE_PRIORITY = 10
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        DependencyMissing: granian is not installed.
+    """
+    try:
+        from granian.constants import HTTPModes, Interfaces  # noqa: PLC0415 (an optional dependency)
+        from granian.http import HTTP1Settings  # noqa: PLC0415
+        from granian.server import Server  # noqa: PLC0415
+    except ImportError as error:
+        raise DependencyMissing(
+            "granian is not installed",
+            advice='Install touchstone[granian], or set `engine = "gunicorn"` in [server].',
+        ) from error
+    server = settings.server
+    host, port = profile.listen_address(server.listen)
+    running = Server(
+        "touchstone",
+        address=host,
+        port=port,
+        interface=Interfaces.WSGI,
+        workers=server.workers,
+        blocking_threads=1,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=_HEADER_TIMEOUT_MS, max_buffer_size=_MAX_HEADER_BYTES
+        ),
+        websockets=False,
+        log_enabled=False,
+        ssl_cert=server.tls_certificate,
+        ssl_key=server.tls_key,
+        respawn_failed_workers=True,
+        workers_kill_timeout=server.graceful_timeout_s,
+    )
+    running.on_startup(lambda: _LOG.info("listening", extra={"fields": {"listen": server.listen}}))
+    running.serve(target_loader=_Loader(settings), wrap_loader=False)
+
+
+class _Loader:
+    """Builds a worker, in the process that serves it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def __call__(self, *_: Any) -> Flask:
+        from service.worker import Worker  # noqa: PLC0415 (imports metrics: after the folder is known)
+
+        worker = Worker(self._settings)
+        Finalize(None, worker.close, exitpriority=_CLOSE_PRIORITY)
+        return worker.app

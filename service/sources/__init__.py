@@ -1,0 +1,1 @@
+"""Scheduled pulling: registries and folders that attestations are taken from (docs/registries.md)."""

@@ -228,7 +228,7 @@ class RootRefreshRefused(StatementError):
     """A TUF repository's metadata or target does not hold: the trusted root is not refreshed."""
 
     code = "statement.root_refresh"
-    advice = "The root in use stays. Check the repository's URL and root metadata, and this machine's clock."
+    advice = "The root in use stays. Check the URL and root metadata of the repository, and the clock."
 
 
 class ManifestMalformed(StatementError):

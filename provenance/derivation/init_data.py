@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from provenance.derivation import measured_boot
+from provenance.derivation.boot import measured_boot
 from provenance.derivation.derived import Output, check_roles, convert, data_of, one_or_many, record
 from provenance.derivation.subjects import bind
 from provenance.errors import ArtifactInvalid, NotDerivable

@@ -10,20 +10,12 @@ from typing import Final
 
 import msgspec
 
-from provenance.derivation import (
-    artifact_digests,
-    event_log_prediction,
-    init_data,
-    manifest_values,
-    sgx,
-    snp_id_block,
-    snp_launch,
-    stated,
-    tdx_mrtd,
-    tdx_rtmr,
-    tpm_pcrs,
-    verity_rules,
-)
+from provenance.derivation import artifact_digests, init_data, manifest_values, stated
+from provenance.derivation.boot import event_log_prediction, tpm_pcrs
+from provenance.derivation.disk import verity_rules
+from provenance.derivation.sgx import enclave as sgx
+from provenance.derivation.snp import snp_id_block, snp_launch
+from provenance.derivation.tdx import tdx_mrtd, tdx_rtmr
 from provenance.errors import RuleUnknown
 from provenance.model import AdmittedStatement, Artifact, DerivationRequest, DerivedValue
 

@@ -91,7 +91,7 @@ class SigstoreReader:
     def verify_artifact(
         self, bundle: Mapping[str, Any], artifact: bytes, now: datetime
     ) -> VerifiedBundle:
-        """As ``authenticate_artifact``, with times and checks: for formats that sign a text of their own."""
+        """As ``authenticate_artifact``, with times and checks: for formats that sign a text."""
         return self._first(bundle, now, lambda verifier: verifier.verify_artifact(bundle, artifact, now))
 
     def _first(

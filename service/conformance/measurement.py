@@ -23,23 +23,17 @@ from typing import TYPE_CHECKING, Any, Final
 from common import strict_json
 from common.errors import Malformed, TouchstoneError
 from common.files import read_limited
-from provenance.derivation import (
-    firmware,
-    launch_shape,
-    measured_boot,
-    sigstruct,
-    snp_launch,
-    tdvf,
-    tdx_mrtd,
-    uki,
-)
+from provenance.derivation.boot import measured_boot, uki
+from provenance.derivation.sgx import sigstruct
+from provenance.derivation.snp import firmware, launch_shape, snp_launch
+from provenance.derivation.tdx import tdvf, tdx_mrtd
 from service.conformance.outcome import FAIL, PASS, Outcome, case_id, refused, unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from provenance.derivation.firmware import FirmwareState
-    from provenance.derivation.snp_launch import KernelHashes
+    from provenance.derivation.snp.firmware import FirmwareState
+    from provenance.derivation.snp.snp_launch import KernelHashes
 
 SNP: Final = "derive-snp"
 MRTD: Final = "derive-tdx-mrtd"

@@ -1,4 +1,4 @@
-"""Releases against lineage that changes: trust domains, unverified values, releases that match as a whole."""
+"""Lineage that changes, and secrets: trust domains, unverified values, releases that match as a whole."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from policy.port import PolicyKind
 from rvps.ingest import ingest
 from rvps.retraction import RetractionTarget, TargetKind, retract
 from testkit.reference_values import admitted_statement, derived_value
-from tests.kms.world import NOW, REF
+from tests.kms.world import NOW, REF, guest_key, public_of
 from verifier.ear import decode_unverified
 from verifier.model import VerifiedEvidence
 
 REBUILT = "5e" * 48
 INPUTS = {"kernel": "ab" * 32}
 TPM = {f"pcr{index:02d}": f"{index:02x}" * 32 for index in (0, 4, 7, 8, 9)} | {"safe": True}
+
+
+@pytest.fixture(scope="module")
+def key():
+    return guest_key()
 
 
 def _attest(world, seed, *domains, **more):
@@ -131,7 +136,7 @@ def _appraise(world, key, registers):
         init_data="absent",
         endorsements=(),
         identity="tpm-ek:" + "cd" * 32,
-        tee_pubkey=key.as_dict(private=False),
+        tee_pubkey=public_of(key),
     )
     return world.appraiser.appraise_verified(verified, NOW, explain=True)
 

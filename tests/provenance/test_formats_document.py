@@ -10,8 +10,9 @@ import pytest
 from sevsnpmeasure.vcpu_types import CPU_SIGS
 
 from provenance import statement as in_toto
-from provenance.derivation import derive, launch_shape, rules
-from provenance.derivation.firmware import parse_descriptor
+from provenance.derivation import derive, rules
+from provenance.derivation.snp import launch_shape
+from provenance.derivation.snp.firmware import parse_descriptor
 from provenance.errors import NotDerivable, PredicateUnexpected
 from provenance.manifests.measurement_file import document as measurement_file
 from provenance.model import DerivationRequest

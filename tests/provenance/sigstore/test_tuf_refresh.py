@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 
@@ -62,7 +61,7 @@ def test_root_is_refreshed_stored_and_read_without_network(folder: Path, reposit
     assert again is not None
     assert (again.document, again.version) == (SECOND, 2)
     assert [path.name for path in folder.iterdir() if path.name.startswith("state-")] == [
-        os.readlink(folder / "current")
+        str((folder / "current").readlink())
     ]
 
 

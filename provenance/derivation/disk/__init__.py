@@ -1,0 +1,1 @@
+"""Disks: the dm-verity root hash, and the command line that binds it."""

@@ -1,0 +1,1 @@
+"""Intel SGX: an enclave's measurement and what its signer says of it."""

@@ -1,0 +1,1 @@
+"""AMD SEV-SNP: the firmware, the launch digest, the ID block."""

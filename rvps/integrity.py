@@ -19,8 +19,9 @@ from common import strict_json
 from common.errors import InputError
 from rvps import snapshot
 from rvps.ingest_rows import value_id
-from rvps.retraction import RetractionTarget, TargetKind, values_of
+from rvps.reach import values_of
 from rvps.tables import reference_change, reference_value, retraction
+from rvps.targets import RetractionTarget, TargetKind
 from storage.database import from_micros
 
 if TYPE_CHECKING:

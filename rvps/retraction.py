@@ -14,17 +14,17 @@ demands several domains, and too few are left (``rvps.quorum``).
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import and_, exists, insert, literal, not_, or_, select, update
+from sqlalchemy import insert, literal, select, update
 
-from rvps import quorum, snapshot
+from rvps import snapshot
 from rvps.errors import UnknownAttestation, UnknownReferenceValue
+from rvps.reach import corroborated, reached, short_of_domains, values_of
 from rvps.tables import (
     attestation,
     attestation_origin,
-    derivation_part,
     reference_value,
     retraction,
     retraction_attestation,
@@ -33,10 +33,10 @@ from rvps.targets import OF_VALUES, RetractionTarget, TargetKind, covered, print
 from storage.database import Database, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Connection, FromClause, Select
+    from sqlalchemy import Connection
 
 __all__ = [
     "Affected",
@@ -46,7 +46,6 @@ __all__ = [
     "affected",
     "retract",
     "retract_in",
-    "values_of",
 ]
 
 
@@ -158,19 +157,19 @@ def affected(source: Database | Connection, target: RetractionTarget, *, now: da
         resting = select(covered(target).c.digest)
         digests = connection.execute(resting).scalars().all()
         if target.kind in OF_VALUES:
-            of_values = select(reference_value.c.attestation).where(_values_of(target, resting))
+            of_values = select(reference_value.c.attestation).where(reached(target, resting))
             digests = connection.execute(of_values.distinct()).scalars().all()
         rows = connection.execute(
             select(
                 reference_value.c.id,
                 reference_value.c.retraction,
                 *(reference_value.c[name] for name in ("name", "value", "tee", "scalar")),
-                _corroborated(target, resting).label("corroborated"),
+                corroborated(target, resting).label("corroborated"),
             )
-            .where(_values_of(target, resting))
+            .where(reached(target, resting))
             .order_by(reference_value.c.id)
         ).all()
-        short = _short_of_domains(connection, target, resting, rows, now)
+        short = short_of_domains(connection, target, resting, rows, now)
     return Affected(
         attestations=tuple(sorted(digests)),
         reference_values=tuple(row.id for row in rows),
@@ -271,78 +270,3 @@ def _mark_values(connection: Connection, target: RetractionTarget) -> tuple[str,
         .returning(reference_value.c.id)
     ).scalars()
     return tuple(sorted(died))
-
-
-def values_of(target: RetractionTarget) -> ColumnElement[bool]:
-    """The values that rest on a target, as a condition on ``reference_value``."""
-    return _values_of(target, select(covered(target).c.digest))
-
-
-def _values_of(
-    target: RetractionTarget, resting: Select[Any], of: FromClause = reference_value
-) -> ColumnElement[bool]:
-    """The values that rest on a target.
-
-    A single value means its name and content as its attestation vouches for them, so that it does not
-    live on in another guise (derived once more for another group, say).
-    """
-    if target.kind is TargetKind.REFERENCE_VALUE:
-        named = reference_value.alias("named")
-        return exists(
-            select(named.c.id).where(
-                named.c.id == target.value,
-                named.c.attestation == of.c.attestation,
-                _same_content(named, of),
-            )
-        )
-    if target.kind in (TargetKind.RULE, TargetKind.TOOL):
-        derivations = select(derivation_part.c.derivation).where(derivation_part.c.part == target.value)
-        return of.c.derivation.in_(derivations)
-    if target.kind is TargetKind.SUBMITTER:
-        submitted = of.c.submitted_by == target.value
-        since = target.since_micros
-        return submitted if since is None else and_(submitted, of.c.submitted_at >= since)
-    return of.c.attestation.in_(resting)
-
-
-def _corroborated(target: RetractionTarget, resting: Select[Any]) -> ColumnElement[bool]:
-    other = reference_value.alias("other")
-    independent = (
-        other.c.attestation != reference_value.c.attestation
-        if target.kind is TargetKind.REFERENCE_VALUE
-        else not_(_values_of(target, resting, other))
-    )
-    verified = or_(other.c.unverified.is_(None), reference_value.c.unverified.is_not(None))
-    return exists(
-        select(other.c.id).where(
-            _same_content(other, reference_value), other.c.retraction.is_(None), independent, verified
-        )
-    )
-
-
-def _short_of_domains(
-    connection: Connection,
-    target: RetractionTarget,
-    resting: Select[Any],
-    rows: Sequence[Any],
-    now: datetime,
-) -> set[str]:
-    """Ids of the values that too few trust domains are left for once the target is gone."""
-    contests = {
-        row.id: quorum.contest_of(row.name, row.value, row.tee, scalar=row.scalar)
-        for row in rows
-        if row.corroborated
-    }
-    if not contests or not quorum.any_contest(connection):
-        return set()
-    left = quorum.ballots(connection, contests.values(), besides=_values_of(target, resting))
-    moment = to_micros(now)
-    return {key for key, contest in contests.items() if contest in left and left[contest].missing(moment)}
-
-
-def _same_content(one: FromClause, other: FromClause) -> Any:
-    return and_(
-        one.c.name == other.c.name,
-        one.c.value_key == other.c.value_key,
-        one.c.value == other.c.value,
-    )

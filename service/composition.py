@@ -7,7 +7,6 @@ on what is there. Nothing below this module reads settings, clocks or key files.
 
 from __future__ import annotations
 
-import functools
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -235,8 +234,7 @@ def _trust_gate(settings: Settings, engine: PolicyEngine) -> TrustGate:
             settings.policy.trust_policy_keys, settings.policy.trust_policy_threshold
         ),
         environment=settings.policy.environment,
-        # Once per process: a refreshed root counts from the next start.
-        public_good=functools.cache(functools.partial(trust_refresh.root_in_use, settings)),
+        public_good=trust_refresh.root_in_use(settings),
     )
 
 

@@ -24,7 +24,7 @@ from provenance.pipeline import Pipeline
 from provenance.trust import limits, signed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from policy.port import PolicyEngine
@@ -61,7 +61,7 @@ class TrustGate:
         engine: compiles their Rego.
         policy_keys: the pinned keys; None: policies need no signature.
         environment: the environment that the server decides for.
-        public_good: gives what stands for the public-good Sigstore root; the pinned one if None.
+        public_good: stands for the public-good Sigstore root; the pinned one if None.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class TrustGate:
         *,
         policy_keys: signed.PolicyKeys | None = None,
         environment: str | None = None,
-        public_good: Callable[[], PublicGood | None] | None = None,
+        public_good: PublicGood | None = None,
     ) -> None:
         """Keep them."""
         self._engine = engine
         self._keys = policy_keys
         self._environment = environment
-        self._public_good = public_good or _pinned
+        self._public_good = public_good
 
     def accept(self, name: str, text: str) -> Accepted:
         """Check, verify and compile a policy that is to be stored as ``name``.
@@ -127,9 +127,7 @@ class TrustGate:
         return Accepted(policy.to_json().decode("utf-8"), policy)
 
     def _pipeline(self, policy: trust.TrustPolicy) -> Pipeline:
-        return Pipeline(
-            policy, self._engine, environment=self._environment, public_good=self._public_good()
-        )
+        return Pipeline(policy, self._engine, environment=self._environment, public_good=self._public_good)
 
 
 def read_policy_keys(sections: Sequence[PolicyKeySection], threshold: int) -> signed.PolicyKeys | None:
@@ -158,7 +156,3 @@ def read_policy_keys(sections: Sequence[PolicyKeySection], threshold: int) -> si
     except StatementError as error:
         raise InvalidSetting(f"[policy] trust_policy_keys: {error.message}") from error
     return pinned
-
-
-def _pinned() -> PublicGood | None:
-    return None

@@ -298,12 +298,13 @@ def _store(folder: Path, work: Path) -> None:
     name = f"state-{hashlib.sha256((work / 'timestamp.json').read_bytes()).hexdigest()[:16]}"
     if not (folder / name).is_dir():
         work.rename(folder / name)
+    previous = (folder / _CURRENT).resolve().name
     link = folder / f".{_CURRENT}-{os.getpid()}"
     link.unlink(missing_ok=True)
     link.symlink_to(name)
     link.replace(folder / _CURRENT)
     for other in folder.glob("state-*"):
-        if other.name != name:
+        if other.name not in (name, previous):  # somebody may be reading the previous one
             shutil.rmtree(other, ignore_errors=True)
 
 

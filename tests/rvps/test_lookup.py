@@ -288,3 +288,42 @@ def test_the_time_of_a_warm_lookup_does_not_grow_with_the_values(
         database.close()
     # Generous, for a busy machine; the figure itself is measured in benchmarks/.
     assert medians[1] < 3 * medians[0]
+
+
+def test_votes_groups_and_unverified_values_are_sought_in_indexes(database: Database) -> None:
+    fill(database, 2000)
+    for index in range(MAX_LINEAGES + 1):
+        _add(database, f"shared{index}", derived_value("shared", group=f"g{index}"))
+    voting = admitted_statement("voting", domains=("east",), required_domains=2)
+    ingest(database, voting, [derived_value("voted", group="g0")], submitted_by="ci", now=NOW)
+    unsigned = admitted_statement("unsigned", unverified=True)
+    claimed = [derived_value(f"claimed {index}") for index in range(SMALL_NAME + 1)]
+    ingest(database, unsigned, claimed, submitted_by="ci", now=NOW)
+    other = [derived_value("other", name="other", group="g3")]
+    ingest(database, admitted_statement("other"), other, submitted_by="ci", now=NOW)
+    statements: list[tuple[str, Any]] = []
+    from sqlalchemy import event
+
+    def note(_c: object, _u: object, statement: str, parameters: Any, _x: object, _m: object) -> None:
+        if "reference_value" in statement:
+            statements.append((statement, parameters))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    found = DatabaseReferenceLookup(database).select(
+        frozenset({NAME, "other"}),
+        frozenset({"shared", "voted", "other", "claimed 1"}),
+        NOW,
+        unverified=NAMES,
+    )
+    event.remove(database.engine, "before_cursor_execute", note)
+    assert {item.group for item in found.values if item.value == "shared"} >= {"g3"}
+    assert [item.value for item in found.unverified] == ["claimed 1"]
+    with database.write() as connection:
+        explain = "EXPLAIN QUERY PLAN " if database.dialect == "sqlite" else "EXPLAIN "
+        if database.dialect == "postgresql":
+            connection.exec_driver_sql("ANALYZE reference_value")
+        for statement, parameters in statements:
+            rows = connection.exec_driver_sql(explain + statement, parameters).all()
+            plan = "\n".join(" ".join(map(str, row)) for row in rows)
+            assert "SCAN reference_value" not in plan, statement
+            assert "Seq Scan on reference_value" not in plan, statement

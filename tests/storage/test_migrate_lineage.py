@@ -59,15 +59,19 @@ def _fill(connection: Any) -> None:
         row = {"digest": digest, "identity": identity, "epoch": epoch, "value": value, "inputs": inputs}
         kind = "key" if identity.startswith("key:") else "certificate"
         for statement in (
-            "INSERT INTO attestation (digest, predicate_type, signer, signer_root, signers, signed_at, "
-            "effective_at, trust_policy, submitted_by, submitted_at, epoch) "
-            "VALUES (:digest, 't', :identity, 'r', 1, 0, 0, 'p', 'ci', 0, :epoch)",
+            (
+                "INSERT INTO attestation (digest, predicate_type, signer, signer_root, signers, signed_at, "
+                "effective_at, trust_policy, submitted_by, submitted_at, epoch) "
+                "VALUES (:digest, 't', :identity, 'r', 1, 0, 0, 'p', 'ci', 0, :epoch)"
+            ),
             "INSERT INTO attestation_document VALUES (:digest, :envelope, '[]')",
             "INSERT INTO attestation_signer VALUES (:digest, 0, :kind, :identity, NULL, 'r', '{}')",
-            "INSERT INTO reference_value (id, name, value, value_key, tee, release_group, scalar, "
-            "not_before, expires, rule, inputs, attestation, trust_policy, submitted_by, submitted_at, "
-            "epoch) VALUES (:id, :name, :json, :value, 'snp', 'g', false, 0, 9223372036854775807, "
-            "'snp-launch-digest/1', :inputs, :digest, 'p', 'ci', 0, :epoch)",
+            (
+                "INSERT INTO reference_value (id, name, value, value_key, tee, release_group, scalar, "
+                "not_before, expires, rule, inputs, attestation, trust_policy, submitted_by, submitted_at, "
+                "epoch) VALUES (:id, :name, :json, :value, 'snp', 'g', false, 0, 9223372036854775807, "
+                "'snp-launch-digest/1', :inputs, :digest, 'p', 'ci', 0, :epoch)"
+            ),
         ):
             extra = {"envelope": envelope, "kind": kind, "json": f'"{value}"', "name": NAME}
             found = row | extra | {"id": f"rv-{number}"}
@@ -124,8 +128,10 @@ def test_a_retraction_from_before_is_kept(old: Database) -> None:
         state = snapshot.lock(connection)
         target = RetractionTarget(TargetKind.ATTESTATION, digest)
         for statement in (
-            "INSERT INTO retraction (id, kind, value, reason, by, at, epoch) "
-            "VALUES (:id, 'attestation', :digest, 'stolen', 'admin', 0, 4)",
+            (
+                "INSERT INTO retraction (id, kind, value, reason, by, at, epoch) "
+                "VALUES (:id, 'attestation', :digest, 'stolen', 'admin', 0, 4)"
+            ),
             "INSERT INTO retraction_attestation VALUES (:id, :digest)",
             "UPDATE attestation SET retraction = :id WHERE digest = :digest",
             "UPDATE reference_value SET retraction = :id WHERE attestation = :digest",

@@ -72,9 +72,7 @@ def _values() -> None:
     op.add_column("reference_value", sa.Column("unverified", sa.Boolean(), nullable=True))
     op.add_column("reference_value", sa.Column("contest", sa.String(length=64), nullable=True))
     op.add_column("reference_value", sa.Column("vote", sa.Text(), nullable=True))
-    op.add_column(
-        "reference_value", sa.Column("derivation", sa.Text(), nullable=False, server_default="")
-    )
+    op.add_column("reference_value", sa.Column("derivation", sa.Text(), nullable=False, server_default=""))
     _derivations()
     op.drop_index("ix_reference_value_live", table_name="reference_value")
     for name, columns, condition in (

@@ -60,9 +60,13 @@ def test_root_is_refreshed_stored_and_read_without_network(folder: Path, reposit
     again = stored(folder, repository)
     assert again is not None
     assert (again.document, again.version) == (SECOND, 2)
-    assert [path.name for path in folder.iterdir() if path.name.startswith("state-")] == [
+    repository.publish(FIRST)
+    refresh(folder, repository)
+    assert len([path for path in folder.iterdir() if path.name.startswith(".")]) == 0
+    assert len([path for path in folder.iterdir() if path.name.startswith("state-")]) == 2  # and the last
+    assert [path.name for path in folder.iterdir() if path.name.startswith("state-")].count(
         str((folder / "current").readlink())
-    ]
+    ) == 1
 
 
 def test_root_keys_rotate_with_the_old_keys_word(folder: Path, repository: Repository) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from common.errors import StatementError
 from provenance import trust
-from provenance.errors import PredicateUnexpected
+from provenance.errors import BuilderUntrusted, PredicateUnexpected
 from provenance.pipeline import Pipeline
 from provenance.trust import proposal, toml_text
 from testkit.authority import TestAuthority, TestKey, github_claims, sign_dsse
@@ -149,6 +149,16 @@ def test_raw_key_example() -> None:
     assert Pipeline(policy).admit(envelope, NOW).source_uri == REPOSITORY
     with pytest.raises(StatementError):
         Pipeline(policy).admit(sign_dsse(statement(), [(other, other.spki_sha256)]), NOW)
+
+
+def test_example_that_no_policy_admits_gives_none() -> None:
+    key = TestKey()
+    root = [key.root("k")]
+    # A workflow without a ref is whatever its default branch holds: no policy can name it.
+    envelope = sign_dsse(statement(builder=WORKFLOW), [(key, key.spki_sha256)])
+    authentic = proposal.authenticate(envelope, root, NOW)
+    with pytest.raises(BuilderUntrusted):
+        proposal.propose(authentic, root, name="x", now=NOW)
 
 
 def test_example_of_a_stranger_is_refused_first(authority: TestAuthority, stranger: TestAuthority) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import StatementError, registry
+from policy.port import PolicyKind, PolicySource
+from policy.regorus_engine import RegorusEngine
 from provenance import trust
 from provenance.keys import ALGORITHMS
 from provenance.predicates.slsa import BuildFacts
@@ -46,6 +48,11 @@ def test_the_fragments_are_parts_of_a_policy(fragment: str) -> None:
     document["roots"].append(TestKey().root("rebuilder-key"))
     document["builders"] = [{"id": "https://builder.example/v1", "level": 3}]
     assert trust.parse(json.dumps(document).encode()).document
+
+
+@pytest.mark.parametrize("rego", re.findall(r"```rego\n(.*?)```", DOCUMENT, re.DOTALL))
+def test_the_rego_is_accepted(rego: str) -> None:
+    RegorusEngine().compile(PolicySource(PolicyKind.TRUST, rego))
 
 
 def test_the_cases_are_cases(tmp_path: Path) -> None:

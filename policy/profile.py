@@ -4,7 +4,8 @@ Checked on the syntax tree at upload, the same for every engine (``profile.json`
 rule is there, and the measurements behind it, are in docs/policies.md):
 
 1. Calls: only the policy's own functions, ``query_reference_value`` and ``reference_groups`` in appraisal
-   policies, and the built-ins of the allow-list. No network, clock, environment, randomness, tokens, dynamic policies.
+   policies, and the built-ins of the allow-list. No network, clock, environment, randomness, tokens, or
+   dynamic policies.
 2. No ``with``; no ``data``; no import but that of the language version.
 3. Names: one segment; not a built-in's, not ours; every name used is known.
 4. Under ``not``, and as a value, only operands that cannot be undefined stand in calls and ``in``.

@@ -88,9 +88,7 @@ class SigstoreReader:
         """
         return self.verify_artifact(bundle, artifact, now).signer
 
-    def verify_artifact(
-        self, bundle: Mapping[str, Any], artifact: bytes, now: datetime
-    ) -> VerifiedBundle:
+    def verify_artifact(self, bundle: Mapping[str, Any], artifact: bytes, now: datetime) -> VerifiedBundle:
         """As ``authenticate_artifact``, with times and checks: for formats that sign a text."""
         return self._first(bundle, now, lambda verifier: verifier.verify_artifact(bundle, artifact, now))
 

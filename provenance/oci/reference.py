@@ -1,7 +1,7 @@
 """Image references: ``[registry/]repository[:tag][@digest]``.
 
-A first component is a registry if it has a dot, a colon or an upper-case letter, or is ``localhost``;
-without one the registry is ``docker.io``, and a repository of one component there is below ``library/``.
+A first component is a registry if it has a dot or a colon, or is ``localhost``; without one the
+registry is ``docker.io``, and a repository of one component there is below ``library/``.
 Neither tag nor digest means the tag ``latest``. A digest wins over a tag beside it, which then says
 nothing. Digests are SHA-256 only. What passes here is safe in a URL path as it stands.
 
@@ -140,10 +140,8 @@ def registry_of(text: str) -> str:
 def _split_registry(name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
     is_registry = slash and (
-        "." in first
-        or ":" in first
-        or first.startswith("[")
-        or first == "localhost"
-        or first != first.lower()
+        "." in first or ":" in first or first.startswith("[") or first.lower() == "localhost"
     )
+    # An upper-case first component without a dot or colon is a registry to some readers and a repository
+    # to others, once it is written in lower case: no repository has upper case, so it is refused below.
     return (registry_of(first), rest) if is_registry else (DOCKER_HUB, name)

@@ -76,6 +76,8 @@ def test_a_digest_wins_over_the_tag_beside_it() -> None:
 @settings(deadline=None, max_examples=200)
 @given(st.text(alphabet="aZ09.:/@-_[]sh256%?#\n ", max_size=80))
 @example("a" * 2000)
+@example("Z/0")
+@example("LOCALHOST/a")
 def test_any_text_is_a_reference_or_refused_with_our_error(text: str) -> None:
     try:
         parsed = reference.parse(text)

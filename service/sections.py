@@ -29,7 +29,7 @@ class ServerSettings(Section):
         default="gunicorn",
         description=(
             "The HTTP server. granian (`touchstone[granian]`) answers more requests a second; gunicorn"
-            " replaces a worker that hangs (docs/adr/0009-http-server.md)."
+            " replaces a worker that hangs (docs/adr/0010-second-server.md)."
         ),
     )
     workers: int = Field(default=2, ge=1, le=256, description="Worker processes; one per core is right.")

@@ -11,27 +11,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import subprocess
-import tempfile
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import urllib3
 
 from common.encoding import b64_encode
-from common.errors import DependencyMissing, UnavailableError
-from testkit.opa import free_port
+from common.errors import UnavailableError
+from testkit.daemon import Daemon
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
+    from pathlib import Path
 
-_READY_S: Final = 20.0
-_STOP_S: Final = 10.0
-_POLL_S: Final = 0.02
-_PROJECT: Final = Path(__file__).resolve().parent.parent
+_ALIVE: Final = (200, 401)
 USER: Final = "reader"
 PASSWORD: Final = "pull-it-all"  # noqa: S105 (of a registry that lives for one test)
 _HTPASSWD: Final = "reader:$2b$05$abcdefghijklmnopqrstuudQ1IpWLTlvb2UGWbh9I6KfVfRvdFJFq\n"
@@ -58,25 +50,11 @@ class RegistryNotReady(UnavailableError):
     advice = "Run the binary in .tools/bin by hand."
 
 
-def find_binary(name: str) -> Path | None:
-    """``oci-registry`` or ``distribution``, or None."""
-    local = _PROJECT / ".tools" / "bin" / name
-    if local.is_file():
-        return local
-    found = shutil.which(name)
-    return Path(found) if found else None
-
-
-class _Server:
+class _Server(Daemon):
     """A registry process."""
 
-    binary = ""
-
-    def __init__(self) -> None:
-        """Choose the port; nothing runs yet."""
-        self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+    install = "Run `make registries`."
+    not_ready = RegistryNotReady
 
     @property
     def host(self) -> str:
@@ -88,69 +66,12 @@ class _Server:
         """Its base URL."""
         return f"http://{self.host}"
 
-    def __enter__(self) -> Self:
-        """Start and wait until it answers.
-
-        Raises:
-            DependencyMissing: no binary.
-            RegistryNotReady: it did not come up.
-        """
-        binary = find_binary(self.binary)
-        if binary is None:
-            raise DependencyMissing(f"there is no {self.binary} binary", advice="Run `make registries`.")
-        self._folder = tempfile.TemporaryDirectory(prefix="touchstone-registry-")
-        folder = Path(self._folder.name)
-        self._process = subprocess.Popen(
-            [str(binary), *self._arguments(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=folder,
-        )
+    def _answers(self) -> bool:
         try:
-            self._wait()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop it."""
-        self.stop()
-
-    def stop(self) -> None:
-        """Stop it; harmless when it is stopped already."""
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
-
-    def _arguments(self, folder: Path) -> list[str]:
-        raise NotImplementedError
-
-    def _wait(self) -> None:
-        deadline = time.monotonic() + _READY_S
-        while time.monotonic() < deadline:
-            assert self._process is not None
-            if self._process.poll() is not None:
-                raise RegistryNotReady(f"{self.binary} ended with status {self._process.returncode}")
-            try:
-                status = urllib3.request("GET", f"{self.url}/v2/", retries=False, timeout=1.0).status
-            except urllib3.exceptions.HTTPError:
-                status = 0
-            if status in (200, 401):
-                return
-            time.sleep(_POLL_S)
-        raise RegistryNotReady(f"{self.binary} did not answer within {_READY_S:.0f} s")
+            status = urllib3.request("GET", f"{self.url}/v2/", retries=False, timeout=1.0).status
+        except urllib3.exceptions.HTTPError:
+            return False
+        return status in _ALIVE
 
 
 class OciRegistry(_Server):
@@ -160,7 +81,7 @@ class OciRegistry(_Server):
         referrers: serve the referrers API.
     """
 
-    binary = "oci-registry"
+    program = "oci-registry"
 
     def __init__(self, *, referrers: bool = True) -> None:
         """Choose the port; nothing runs yet."""
@@ -181,7 +102,7 @@ class Distribution(_Server):
             ``test``) are signed with.
     """
 
-    binary = "distribution"
+    program = "distribution"
 
     def __init__(self, *, protected: bool = False, tokens: tuple[str, Path] | None = None) -> None:
         """Choose the port; nothing runs yet."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from testkit.registry import PASSWORD, USER, Distribution, OciRegistry, Pusher, find_binary
+from testkit.daemon import find_binary
+from testkit.registry import PASSWORD, USER, Distribution, OciRegistry, Pusher
 from tests.components import require
 
 _NUMBER = itertools.count()

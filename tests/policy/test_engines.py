@@ -18,7 +18,7 @@ from policy.errors import (
 )
 from policy.opa_engine import OpaEngine
 from policy.port import PolicyEngine, PolicyKind, PolicySource
-from testkit.opa import free_port
+from testkit.daemon import free_port
 
 SHIPPED = [
     (PolicyKind.APPRAISAL, "default"),

@@ -27,7 +27,8 @@ from policy.opa_address import parse_address
 from policy.opa_client_adapter import OpaConnection
 from policy.opa_engine import OpaEngine, OpaPolicy
 from policy.port import PolicyEngine, PolicyKind, PolicySource
-from testkit.opa import OpaServer, free_port
+from testkit.daemon import free_port
+from testkit.opa import OpaServer
 from tests.components import require_opa
 
 RELEASE = PolicySource(PolicyKind.RELEASE, "package policy\n\nallow if input.x == 1\n")

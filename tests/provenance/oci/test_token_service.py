@@ -20,7 +20,8 @@ from common.errors import NotFound
 from provenance.oci import reference
 from provenance.oci.credentials import Credential, Credentials
 from provenance.oci.errors import RegistryAccessDenied
-from testkit.registry import Distribution, find_binary
+from testkit.daemon import find_binary
+from testkit.registry import Distribution
 from tests.components import require
 from tests.provenance.oci.hostile import Hostile, Reply, client
 

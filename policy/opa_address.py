@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 
+from common.addresses import is_loopback
 from common.errors import InvalidSetting
 
 DEFAULT_PORT: Final = 8181
@@ -43,19 +43,10 @@ def parse_address(url: str) -> OpaAddress:
         raise InvalidSetting("the OPA URL is not http:// or https:// with a host")
     if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
         raise InvalidSetting("the OPA URL has more than scheme, host and port")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise InvalidSetting(
             "plain HTTP to an OPA server beyond loopback: decisions could be forged",
             advice="Give OPA a certificate (--tls-cert-file) and use https://.",
         )
     shown = f"[{host}]" if ":" in host else host
     return OpaAddress(shown, port or DEFAULT_PORT, parts.scheme == "https")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -11,7 +11,7 @@ A case file is TOML or JSON: ``cases``, a list of
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from policy.port import CompiledPolicy
 
 UNDEFINED = "undefined"
+Cases = TypeVar("Cases", bound=tuple[msgspec.Struct, ...])
 
 
 class PolicyCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,12 +43,17 @@ class CaseResult(msgspec.Struct, frozen=True):
     failures: tuple[str, ...]
 
 
-class _Cases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    cases: tuple[PolicyCase, ...]
-
-
 def parse_cases(data: bytes) -> tuple[PolicyCase, ...]:
-    """The cases of a file; JSON if it starts with ``{``, TOML otherwise.
+    """The cases of a file.
+
+    Raises:
+        Malformed: see ``decode_cases``.
+    """
+    return decode_cases(data, tuple[PolicyCase, ...])
+
+
+def decode_cases(data: bytes, kind: type[Cases]) -> Cases:
+    """``cases`` of a case file, the one member it has; JSON if it starts with ``{``, TOML otherwise.
 
     Raises:
         Malformed: neither, another shape, or no case.
@@ -57,7 +63,9 @@ def parse_cases(data: bytes) -> tuple[PolicyCase, ...]:
             document = strict_json.loads(data, what="case file")
         else:
             document = tomllib.loads(data.decode("utf-8"))
-        cases = msgspec.convert(document, _Cases).cases
+        if set(document) != {"cases"}:
+            raise Malformed("the case file has `cases`, and nothing else")
+        cases = msgspec.convert(document["cases"], kind)
     except (msgspec.MsgspecError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Malformed(f"the case file is not one: {error}") from error
     if not cases:

@@ -17,9 +17,7 @@ from common.errors import DuplicateKey, Malformed, TooLarge, UnknownField
 from service.errors import MediaTypeUnsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from werkzeug.datastructures import MultiDict
+    from collections.abc import Iterable, Mapping
 
 _JSON = "application/json"
 _LENGTH_DIGITS = 12
@@ -86,7 +84,7 @@ def decode_strict(kind: type[T], data: bytes, limit: int) -> T:
         raise _refusal(error, "the body") from error
 
 
-def decode_query(kind: type[T], arguments: MultiDict[str, str]) -> T:
+def decode_query(kind: type[T], arguments: Iterable[tuple[str, str]]) -> T:
     """The query string as a struct; numbers and booleans are converted from text.
 
     Raises:
@@ -95,7 +93,7 @@ def decode_query(kind: type[T], arguments: MultiDict[str, str]) -> T:
         Malformed: a value of the wrong type.
     """
     values: dict[str, str] = {}
-    for name, value in arguments.items(multi=True):
+    for name, value in arguments:
         if name in values:
             raise DuplicateKey("a query parameter is given twice")
         values[name] = value

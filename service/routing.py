@@ -15,7 +15,6 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from flask import Response, request
-from werkzeug.datastructures import MultiDict
 
 from common.errors import Malformed, TouchstoneError
 from service import metrics, requests, responses
@@ -260,13 +259,12 @@ def _reader(
     return read
 
 
-def _arguments(environ: Mapping[str, Any]) -> MultiDict[str, str]:
+def _arguments(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
     text = environ.get("QUERY_STRING", "")
     try:
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS, errors="strict")
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS, errors="strict")
     except ValueError as error:
         raise Malformed("the query has too many parameters, or is not UTF-8") from error
-    return MultiDict(pairs)
 
 
 def _respond(answer: Answer, request_id: str) -> Reply:

@@ -18,7 +18,6 @@ No address is checked behind a name: the name's certificate must verify, which n
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import time
 from typing import TYPE_CHECKING, Final
@@ -28,6 +27,7 @@ import msgspec
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from common.addresses import is_loopback
 from provenance.oci.errors import RegistryContentInvalid, RegistryForbidden, RegistryUnavailable
 
 if TYPE_CHECKING:
@@ -243,16 +243,6 @@ def origin_of(url: str) -> tuple[str, str, int]:
     if not host or parts.username is not None or parts.password is not None:
         raise RegistryForbidden("a URL has no host, or credentials in it")
     return parts.scheme, host, port or _DEFAULT_PORTS.get(parts.scheme, 0)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host literal is this machine's own."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def shown(url: str) -> str:

@@ -13,15 +13,13 @@ A case passes only with exactly the code that it expects: another refusal is a f
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from common import strict_json
 from common.errors import Malformed, PolicyError, StatementError
 from common.files import read_limited
-from policy.testing import CaseResult
+from policy.testing import CaseResult, decode_cases
 from provenance import dsse
 from provenance.instants import rfc3339
 from provenance.pipeline import Pipeline
@@ -49,10 +47,6 @@ class TrustCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     now: str | None = None
 
 
-class _Cases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    cases: tuple[TrustCase, ...]
-
-
 def read_cases(path: Path) -> tuple[Path, tuple[TrustCase, ...]]:
     """The cases of a file, or of ``cases.toml`` in a folder; and the folder that names are relative to.
 
@@ -62,17 +56,7 @@ def read_cases(path: Path) -> tuple[Path, tuple[TrustCase, ...]]:
     """
     file = path / CASES_FILE if path.is_dir() else path
     data = read_limited(file, what="cases", max_bytes=_MAX_CASES_BYTES)
-    try:
-        if data.lstrip().startswith(b"{"):
-            document = strict_json.loads(data, what="case file")
-        else:
-            document = tomllib.loads(data.decode("utf-8"))
-        cases = msgspec.convert(document, _Cases).cases
-    except (msgspec.MsgspecError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Malformed(f"the case file is not one: {error}") from error
-    if not cases:
-        raise Malformed("the case file has no case")
-    return file.parent, cases
+    return file.parent, decode_cases(data, tuple[TrustCase, ...])
 
 
 def run(

@@ -1,28 +1,25 @@
 """Sends this instance's changes to its subscribers as they happen.
 
-One thread of one worker process does it (a lock file in the data directory says which), at a fixed
-interval. A subscriber keeps its own place: the first event that is sent tells, by the refusal that it
-gets, how far that subscriber is. Nothing is stored here, and an event that is sent twice changes nothing
-there. A subscriber that does not answer is asked again, ever more seldom, and holds up no other.
+One worker process does it (``service.background``), at a fixed interval. A subscriber keeps its own
+place: the first event that is sent tells, by the refusal that it gets, how far that subscriber is. Nothing
+is stored here, and an event that is sent twice changes nothing there. A subscriber that does not answer
+is asked again, ever more seldom, and holds up no other.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
-import threading
 from typing import TYPE_CHECKING, Any
 
 from common.encoding import b64url_encode
 from common.errors import TouchstoneError
+from service.background import BackgroundThread
 from service.client import ApiClient, RemoteError, read_token
 from service.feed import publisher
 from service.feed.errors import FeedGap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from service.composition import Services
     from service.sections import SubscriptionSection
@@ -88,8 +85,7 @@ class Deliverer:
     def __init__(self, services: Services) -> None:
         """Start nothing yet."""
         self._services = services
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread: BackgroundThread | None = None
         self._subscriptions = [
             Subscription(item.url, _caller(item)) for item in services.settings.feed.subscriptions
         ]
@@ -97,27 +93,18 @@ class Deliverer:
     def start(self) -> None:
         """Start, where there are subscribers."""
         if self._subscriptions:
-            self._thread = threading.Thread(target=self._run, name="feed-deliverer", daemon=True)
-            self._thread.start()
+            settings = self._services.settings
+            lock, interval_s = settings.storage.data_dir / _LOCK_FILE, settings.feed.interval_s
+            self._thread = BackgroundThread("feed-deliverer", lock, interval_s, self._deliver_all)
 
     def close(self) -> None:
         """Stop after the present call."""
-        self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.close()
 
-    def _run(self) -> None:
-        settings = self._services.settings
-        interval = settings.feed.interval_s
-        lock = _lock_file(settings.storage.data_dir)
-        try:
-            while not self._stop.wait(interval):
-                if not _holds(lock):
-                    continue
-                for subscription in self._subscriptions:
-                    self._deliver(subscription)
-        finally:
-            os.close(lock)
+    def _deliver_all(self) -> None:
+        for subscription in self._subscriptions:
+            self._deliver(subscription)
 
     def _deliver(self, subscription: Subscription) -> None:
         try:
@@ -155,16 +142,3 @@ def _place_told(error: RemoteError) -> int:
 
 def _code_of(error: TouchstoneError) -> str:
     return error.remote_code if isinstance(error, RemoteError) else error.code
-
-
-def _lock_file(folder: Path) -> int:
-    return os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def _holds(lock: int) -> bool:
-    """Take or keep the lock; the system lets go of it when the process ends."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

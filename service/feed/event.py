@@ -2,7 +2,7 @@
 
 Invariants of a verified event:
 
-* It is signed by the key that the settings name for the peer; the payload names the same peer.
+* It is signed by the key that the settings name for the instance that its payload names.
 * ``chain`` is SHA-256 over ``previous`` (32 bytes) and ``record``: who has ``previous`` sees at once
   whether something was left out, repeated or changed (``rvps.snapshot``).
 * What the event carries is what its record speaks of: the envelope has the digest that the record names.
@@ -21,9 +21,11 @@ from common import strict_json
 from common.encoding import b64_decode, b64_encode, hex_decode
 from common.errors import InputError, StatementError
 from provenance import dsse, dsse_signing
-from service.feed.errors import EventInvalid
+from service.feed.errors import EventInvalid, PeerUnknown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from provenance.keys import VerificationKey
 
 PAYLOAD_TYPE: Final = "application/vnd.touchstone.change+json"
@@ -86,44 +88,24 @@ def sign(event: ChangeEvent, private_key: object) -> bytes:
     return dsse_signing.sign(PAYLOAD_TYPE, strict_json.canonical(msgspec.to_builtins(event)), private_key)
 
 
-def verify(data: bytes, instance: str, key: VerificationKey) -> ChangeEvent:
+def verify(data: bytes, keys: Mapping[str, VerificationKey]) -> ChangeEvent:
     """Verify signature, format, chain and contents of an event of a peer.
 
     Args:
         data: the envelope.
-        instance: the peer's name.
-        key: the peer's key.
+        keys: the key of each instance that is followed. The payload, yet unverified, says which it is;
+            that key then signs for that instance alone.
 
     Raises:
+        PeerUnknown: the event is of an instance that is not followed.
         EventInvalid: any of it does not hold.
     """
     try:
-        envelope = dsse.parse(dsse.load_json(data))
-        dsse.verify_with_keys(envelope, {key.spki_sha256: key}, {key.spki_sha256: key.spki_sha256})
-        if envelope.payload_type != PAYLOAD_TYPE:
-            raise EventInvalid("the envelope holds something other than a change event")
-        document = strict_json.loads(envelope.payload, what="the event", max_bytes=MAX_EVENT_BYTES)
-        event = msgspec.convert(document, ChangeEvent)
-        _check(event, instance)
+        return _verified(data, keys)
+    except (EventInvalid, PeerUnknown):
+        raise
     except (InputError, StatementError, msgspec.ValidationError) as error:
         raise EventInvalid(f"the change event does not hold: {str(error)[:200]}") from error
-    return event
-
-
-def instance_of(data: bytes) -> str:
-    """Who an event says it is from: unverified, for choosing the key to verify it with.
-
-    Raises:
-        EventInvalid: it cannot be read.
-    """
-    try:
-        document = strict_json.loads(dsse.parse(dsse.load_json(data)).payload, what="the event")
-    except (InputError, StatementError) as error:
-        raise EventInvalid("the change event cannot be read") from error
-    name = document.get("instance") if isinstance(document, dict) else None
-    if not isinstance(name, str):
-        raise EventInvalid("the change event names no instance")
-    return name
 
 
 def encode(data: bytes) -> str:
@@ -143,9 +125,30 @@ def decode(text: str) -> bytes:
         raise EventInvalid(error.message) from error
 
 
-def _check(event: ChangeEvent, instance: str) -> None:
-    if event.format != FORMAT or event.instance != instance:
-        raise EventInvalid("the event is of another format or instance than its signer's")
+def _verified(data: bytes, keys: Mapping[str, VerificationKey]) -> ChangeEvent:
+    envelope = dsse.parse(dsse.load_json(data))
+    document = strict_json.loads(envelope.payload, what="the event", max_bytes=MAX_EVENT_BYTES)
+    key = _key_of(document, keys)
+    dsse.verify_with_keys(envelope, {key.spki_sha256: key}, {key.spki_sha256: key.spki_sha256})
+    if envelope.payload_type != PAYLOAD_TYPE:
+        raise EventInvalid("the envelope holds something other than a change event")
+    event = msgspec.convert(document, ChangeEvent)
+    _check(event)
+    return event
+
+
+def _key_of(document: object, keys: Mapping[str, VerificationKey]) -> VerificationKey:
+    name = document.get("instance") if isinstance(document, dict) else None
+    if not isinstance(name, str):
+        raise EventInvalid("the change event names no instance")
+    if name not in keys:
+        raise PeerUnknown("the event is of an instance that is not followed here")
+    return keys[name]
+
+
+def _check(event: ChangeEvent) -> None:
+    if event.format != FORMAT:
+        raise EventInvalid("the event is of another format")
     previous = hex_decode(event.previous, what="previous", length=_SHA256_BYTES)
     linked = hashlib.sha256(previous + event.record.encode("utf-8")).hexdigest()
     if linked != event.chain:

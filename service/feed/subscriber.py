@@ -27,7 +27,7 @@ from rvps.tables import GENESIS, attestation_origin, reference_value
 from rvps.targets import RetractionTarget, TargetKind
 from service import recorded
 from service.feed import event as events
-from service.feed.errors import EventInvalid, FeedForked, FeedGap, PeerUnknown
+from service.feed.errors import EventInvalid, FeedForked, FeedGap
 from service.tables import feed_cursor
 from storage.database import from_micros, to_micros
 
@@ -98,6 +98,7 @@ class Subscriber:
         self._audit = audit
         self._pipelines = pipelines
         self._peers = dict(peers)
+        self._keys = {name: peer.key for name, peer in peers.items()}
 
     def apply(self, data: bytes, now: datetime) -> Outcome:
         """Verify and apply one event.
@@ -110,10 +111,8 @@ class Subscriber:
             PolicyError: the peer's trust policy is not active here, or cannot be evaluated; the event
                 counts as not taken.
         """
-        peer = self._peers.get(events.instance_of(data))
-        if peer is None:
-            raise PeerUnknown("the event is of an instance that is not followed here")
-        event = events.verify(data, peer.instance, peer.key)
+        event = events.verify(data, self._keys)
+        peer = self._peers[event.instance]
         epoch, chain = self._cursor(peer.instance)
         if event.epoch <= epoch:
             _refuse_fork(event, epoch, chain)

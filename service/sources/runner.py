@@ -1,17 +1,13 @@
-"""Pulls the sources on their schedule, in one process of the server.
+"""Pulls the sources on their schedule, in one process of the server (``service.background``).
 
-Every worker has the thread; the one that holds a lock file in the data directory pulls, and the system
-hands the lock on when that process ends. (Replicas with data directories of their own pull each for
-itself: ingesting is idempotent.) A source that fails is asked again ever more seldom, at most once a day,
-and holds up no other. The schedule survives a restart (``service.sources.state``), so that a server that
-restarts often does not pull more often.
+Replicas with data directories of their own pull each for itself: ingesting is idempotent. A source that
+fails is asked again ever more seldom, at most once a day, and holds up no other. The schedule survives a
+restart (``service.sources.state``), so that a server that restarts often does not pull more often.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -20,14 +16,13 @@ import msgspec
 
 from common.errors import TouchstoneError
 from service import metrics
+from service.background import BackgroundThread
 from service.errors import InternalError
 from service.sources import plan, state
 from service.sources.pull import Puller
 from service.sources.state import MAX_REFUSALS, SourceState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from service.composition import Services
     from service.sources.plan import Source
     from service.sources.pull import Pulled
@@ -56,7 +51,7 @@ class SourceRunner:
         self._services = services
         self._tick_s = tick_s
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread: BackgroundThread | None = None
         self._sources = plan.sources_of(services.settings)
         self._pullers: list[Puller] = []
         self._states: dict[str, SourceState] = {}
@@ -64,14 +59,14 @@ class SourceRunner:
     def start(self) -> None:
         """Start, where there are sources."""
         if self._sources:
-            self._thread = threading.Thread(target=self._run, name="source-runner", daemon=True)
-            self._thread.start()
+            lock = self._services.settings.storage.data_dir / _LOCK_FILE
+            self._thread = BackgroundThread("source-runner", lock, self._tick_s, self._tick, self._stop)
 
     def close(self) -> None:
         """Stop after the present envelope."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join(_STOP_S)
+            self._thread.close(_STOP_S)
 
     def prepare(self) -> None:
         """Take over the schedule. Called once the lock is held.
@@ -95,28 +90,10 @@ class SourceRunner:
             pulled += 1
         return pulled
 
-    def _run(self) -> None:
-        path = self._services.settings.storage.data_dir / _LOCK_FILE
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            while not self._stop.wait(self._tick_s):
-                if self._guarded(lambda: _holds(lock)):
-                    self._guarded(self._tick)
-        finally:
-            os.close(lock)
-
-    def _tick(self) -> bool:
+    def _tick(self) -> None:
         if not self._pullers:
             self.prepare()
-        return self.run_due() > 0
-
-    def _guarded(self, act: Callable[[], bool]) -> bool:
-        """Whatever happens in it, the thread goes on."""
-        try:
-            return act()
-        except Exception:  # noqa: BLE001 (it is logged, and the next tick tries again)
-            _LOG.exception("pulling sources failed")
-            return False
+        self.run_due()
 
     def _pull(self, puller: Puller) -> None:
         source, now = puller.source, self._services.clock()
@@ -186,12 +163,3 @@ def delay_after(interval_s: int, failures: int) -> timedelta:
     interval = timedelta(seconds=interval_s)
     doubled = interval * (1 << min(failures - 1, _MAX_DOUBLINGS))
     return max(min(doubled, _MAX_DELAY), interval)
-
-
-def _holds(lock: int) -> bool:
-    """Take or keep the lock."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -7,7 +7,7 @@ OPA_VERSION := v1.22.2
 DISTRIBUTION_VERSION := v3.1.2
 GUEST_VENV := .venv-guest
 
-.PHONY: help setup system-packages opa registries demo test lint types imports check bench lock errors-doc fuzz clean
+.PHONY: help setup system-packages opa registries protos demo test lint types imports check bench lock errors-doc fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ opa: ## the OPA server, built with Go at a pinned version into .tools/bin
 
 registries: ## two OCI registries, built with Go at pinned versions into .tools/bin
 	@scripts/install-registries $(DISTRIBUTION_VERSION)
+
+protos: setup ## the Python code of wire/proto, generated anew
+	@scripts/protos $(BIN)/python
 
 demo: setup system-packages ## the main job end to end on real input, explained
 	@$(BIN)/python examples/demo

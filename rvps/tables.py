@@ -262,3 +262,17 @@ Index(
 
 _seed = f"INSERT INTO reference_state (id, epoch, chain) VALUES (1, 0, '{GENESIS}')"  # noqa: S608
 event.listen(reference_state, "after_create", DDL(_seed))  # type: ignore[no-untyped-call]
+
+# Reference values that an administrator declares by name (rvps.declared): one row a name, the newest word.
+declared_value = Table(
+    "declared_value",
+    METADATA,
+    Column("name", String(512), primary_key=True),
+    Column("id", String(64), nullable=False),  # ``dv-`` and hex, of name and value
+    Column("value", Text, nullable=False),  # JSON
+    Column("kind", String(32), nullable=False),  # of the message that declared it: ``sample``, ``swid`` ...
+    Column("declared_at", BigInteger, nullable=False),  # microseconds since the epoch
+    Column("declared_by", String(2048), nullable=False),
+    Column("expires_at", BigInteger, nullable=False),  # microseconds since the epoch
+    Index("ix_declared_value_id", "id"),
+)

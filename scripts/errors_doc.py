@@ -16,6 +16,7 @@ _MODULES = (
     "rvps.errors",
     "verifier.errors",
     "kms.errors",
+    "coco.errors",
     "guest_agent.errors",
     "service.errors",
 )

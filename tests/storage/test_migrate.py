@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, inspect, text
 
+import coco.tables
 import kms.tables
 import policy.tables
 import rvps.tables
@@ -24,7 +25,7 @@ from storage.metadata import METADATA
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOMS = (kms.tables, policy.tables, rvps.tables, service.tables, verifier.tables)
+ROOMS = (coco.tables, kms.tables, policy.tables, rvps.tables, service.tables, verifier.tables)
 
 
 def _migrate_in_a_process(url: str, start: multiprocessing.synchronize.Event) -> None:

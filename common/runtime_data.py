@@ -82,7 +82,7 @@ def hash_bytes(data: bytes, algorithm: str) -> bytes:
 
 
 def fitted(data: bytes, size: int) -> bytes:
-    """``data`` as it stands in a field of ``size`` bytes: zeros follow what is shorter, what is longer is cut."""
+    """``data`` as it stands in a field of ``size`` bytes: padded with zeros at its end, or cut off."""
     return data[:size].ljust(size, b"\0")
 
 

@@ -1,1 +1,1 @@
-"""gRPC contracts (``*.proto``) and the code generated from them by ``make protos``; generated files are not edited."""
+"""gRPC contracts (``*.proto``) and the code that ``make protos`` generates from them, never edited."""

@@ -122,6 +122,6 @@ def _credential(item: str) -> Credential:
     first, found, second = item.partition("::")
     if not found:
         raise InvalidSetting(f"{_RESOURCES} is a list of URI::PATH")
-    if second.startswith("kbs:") or second.startswith("kbs+"):
+    if second.startswith(("kbs:", "kbs+")):
         first, second = second, first
     return Credential(path=second, resource_uri=first)

@@ -17,7 +17,7 @@ Source: ocicrypt, ``docs/keyprovider.md``; Confidential Containers, image encryp
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from guest_agent.resource_uri import ResourceUri
 
+T = TypeVar("T")
 PROVIDER_NAME: Final = "attestation-agent"
 _VERSION: Final = "0.1.0"
 _KBS: Final = "kbs"
@@ -161,7 +162,7 @@ def _parse(request: bytes, operation: str) -> _Input:
     return parsed
 
 
-def _decode[T](data: bytes, kind: type[T], what: str) -> T:
+def _decode(data: bytes, kind: type[T], what: str) -> T:
     document = strict_json.loads(data, what=what, max_bytes=_MAX_INPUT)
     try:
         return msgspec.convert(document, kind)

@@ -1,0 +1,312 @@
+"""Configuration of ``touchstone-guest serve``: one TOML file, strict, with a default for everything.
+
+What this file does not set comes from the files of the reference components, then from the environment,
+then from the kernel command line (``sources``). A member that is not known is an error. What takes
+protection away is refused unless ``development`` is on, which is a switch of the command line and cannot
+be set by a file.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from common.addresses import is_loopback
+from common.errors import InvalidSetting, TouchstoneError
+from common.files import read_limited
+from guest_agent import resource_uri
+from guest_agent.daemon.boot import Credential
+from guest_agent.errors import DevelopmentOnly
+
+RUN_DIR: Final = "/run/confidential-containers"
+_MAX_FILE: Final = 1 << 20
+_MAX_PORT: Final = 65535
+_UNIX: Final = "unix://"
+
+KeyAlgorithm = Literal["ECDH-ES+A256KW-P256", "ECDH-ES+A256KW-P521", "RSA-OAEP-256", "ML-KEM-768+A192KW"]
+Features = Literal["resource", "attestation", "all"]
+Level = Literal["debug", "info", "warning", "error"]
+Count = Annotated[int, msgspec.Meta(ge=1, le=256)]
+Seconds = Annotated[float, msgspec.Meta(ge=1, le=600)]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Kbs(_Section):
+    """Where secrets come from.
+
+    Attributes:
+        url: ``https://host[:port][/prefix]``, or ``http://`` to a loopback address.
+        ca_file: PEM authorities that replace the system's.
+        certificate: the same as text; not both.
+        key_algorithm: kind of the session key that secrets are encrypted to.
+        hosts: further KBS, host part of a resource URI to URL; a host that is neither here nor that of
+            ``url`` is refused.
+        timeout_s: seconds per call.
+    """
+
+    url: str | None = None
+    ca_file: str | None = None
+    certificate: str | None = None
+    key_algorithm: KeyAlgorithm = "ECDH-ES+A256KW-P256"
+    hosts: dict[str, str] = {}
+    timeout_s: Seconds = 50.0
+
+
+class AttestationService(_Section):
+    """The attestation service behind token kind ``coco_as``.
+
+    Attributes:
+        url: base URL of its REST interface.
+        ca_file: PEM authorities that replace the system's.
+        timeout_s: seconds per call.
+    """
+
+    url: str | None = None
+    ca_file: str | None = None
+    timeout_s: Seconds = 50.0
+
+
+class Rest(_Section):
+    """The HTTP interface.
+
+    Attributes:
+        enabled: whether it is served.
+        listen: address and port.
+        features: which part: ``resource``, ``attestation`` or ``all``.
+        peers: networks besides loopback that may ask; needed to listen on another address than loopback.
+        names: host names besides loopback's under which callers may name us.
+        max_requests: worked on at the same time; one more is answered 503.
+        max_body: bytes of a request body.
+        read_timeout_s: seconds in which a request must have come.
+    """
+
+    enabled: bool = True
+    listen: str = "127.0.0.1:8006"
+    features: Features = "resource"
+    peers: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    max_requests: Count = 32
+    max_body: Annotated[int, msgspec.Meta(ge=64, le=1 << 20)] = 64 << 10
+    read_timeout_s: Seconds = 10.0
+
+
+class Grpc(_Section):
+    """The gRPC interfaces.
+
+    Attributes:
+        enabled: whether they are served.
+        attestation_agent: ``unix:///path``, or a loopback ``address:port``.
+        confidential_data_hub: the same; may be equal.
+        max_requests: worked on at the same time, for each of the two.
+        group: group that may connect to the sockets; the process's own otherwise.
+    """
+
+    enabled: bool = True
+    attestation_agent: str = f"{_UNIX}{RUN_DIR}/attestation-agent/attestation-agent.sock"
+    confidential_data_hub: str = f"{_UNIX}{RUN_DIR}/cdh.sock"
+    max_requests: Count = 32
+    group: str | None = None
+
+
+class EventLog(_Section):
+    """Runtime measurement.
+
+    Attributes:
+        enabled: whether events are measured and logged.
+        register: PCR that is extended unless the caller names one.
+    """
+
+    enabled: bool = False
+    register: Annotated[int, msgspec.Meta(ge=0, le=23)] = 17
+
+
+class SealedSecrets(_Section):
+    """Unsealing.
+
+    Attributes:
+        key_dir: folder of verification keys that ``kid`` names without a URI.
+        skip_verification: accept what nobody signed; development alone.
+    """
+
+    key_dir: str = f"{RUN_DIR}/cdh/sealed-secret"
+    skip_verification: bool = False
+
+
+class InitData(_Section):
+    """The launch's init-data, compared with what the platform holds before anything is served.
+
+    Attributes:
+        file: the TOML text itself; it is sent along with evidence.
+        digest: base64 of its digest, where the text is not at hand; not both.
+    """
+
+    file: str | None = None
+    digest: str | None = None
+
+
+class Log(_Section):
+    """The log on standard error.
+
+    Attributes:
+        level: the least that is written.
+    """
+
+    level: Level = "info"
+
+
+class Settings(_Section):
+    """Everything.
+
+    Attributes:
+        credentials: resources that are fetched to files before anything is served.
+        credentials_dir: the folder that these must be in.
+        allow_sample: attest as ``sample`` where there is no TEE; development alone.
+        root: where the system's files are found; for tests and images that are being built.
+    """
+
+    kbs: Kbs = Kbs()
+    attestation_service: AttestationService = AttestationService()
+    rest: Rest = Rest()
+    grpc: Grpc = Grpc()
+    event_log: EventLog = EventLog()
+    sealed_secrets: SealedSecrets = SealedSecrets()
+    init_data: InitData = InitData()
+    log: Log = Log()
+    credentials: tuple[Credential, ...] = ()
+    credentials_dir: str = f"{RUN_DIR}/cdh/kbs"
+    allow_sample: bool = False
+    root: str = "/"
+
+
+def load(path: Path) -> dict[str, object]:
+    """The members that a configuration file sets, checked.
+
+    Raises:
+        NotFound: no such file.
+        InvalidSetting: not TOML, an unknown member, or a value that cannot be.
+    """
+    document = read_toml(path)
+    convert(document)
+    return document
+
+
+def read_toml(path: Path) -> dict[str, object]:
+    """A TOML file.
+
+    Raises:
+        NotFound, TooLarge: see ``read_limited``.
+        InvalidSetting: not TOML.
+    """
+    data = read_limited(path, what="configuration", max_bytes=_MAX_FILE)
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSetting(f"{path} is not TOML") from error
+
+
+def convert(document: dict[str, object]) -> Settings:
+    """Members as settings.
+
+    Raises:
+        InvalidSetting: an unknown member, or a value that cannot be.
+    """
+    try:
+        return msgspec.convert(document, Settings)
+    except msgspec.ValidationError as error:
+        raise InvalidSetting(f"the configuration does not hold: {error}", advice=_ADVICE) from error
+
+
+_ADVICE: Final = "Correct the named setting; docs/guest-agent.md lists every one."
+
+
+def check(settings: Settings, *, development: bool) -> None:
+    """What no type can say.
+
+    Raises:
+        DevelopmentOnly: a setting that takes protection away.
+        InvalidSetting: two settings that exclude each other, or an address that is not allowed.
+    """
+    if not development:
+        if settings.sealed_secrets.skip_verification:
+            raise DevelopmentOnly("sealed_secrets.skip_verification accepts secrets that nobody signed")
+        if settings.allow_sample:
+            raise DevelopmentOnly("allow_sample makes evidence that proves nothing")
+    if settings.kbs.ca_file is not None and settings.kbs.certificate is not None:
+        raise InvalidSetting("kbs.ca_file and kbs.certificate are both set", advice=_ADVICE)
+    if settings.init_data.file is not None and settings.init_data.digest is not None:
+        raise InvalidSetting("init_data.file and init_data.digest are both set", advice=_ADVICE)
+    _check_rest(settings.rest)
+    for name in ("attestation_agent", "confidential_data_hub"):
+        socket_path(getattr(settings.grpc, name), what=f"grpc.{name}")
+    for credential in settings.credentials:
+        try:
+            resource_uri.parse(credential.resource_uri)
+        except TouchstoneError as error:
+            raise InvalidSetting("a credential's resource_uri is not kbs:///repository/type/tag") from error
+
+
+def address(text: str, *, what: str) -> tuple[str, int]:
+    """``host:port`` or ``[v6]:port`` in its parts; the host is an IP address.
+
+    Raises:
+        InvalidSetting: not of the form.
+    """
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError as error:
+        raise InvalidSetting(f"{what} is ADDRESS:PORT with a numeric address", advice=_ADVICE) from error
+    if not port.isascii() or not port.isdigit() or int(port) > _MAX_PORT:
+        raise InvalidSetting(f"{what} has no port of 0 to {_MAX_PORT}", advice=_ADVICE)
+    return host, int(port)
+
+
+def networks(rest: Rest) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """The networks whose callers are answered besides loopback.
+
+    Raises:
+        InvalidSetting: one is not a network.
+    """
+    try:
+        return tuple(ipaddress.ip_network(peer) for peer in rest.peers)
+    except ValueError as error:
+        raise InvalidSetting(
+            "rest.peers is a list of networks, such as 10.0.0.0/24", advice=_ADVICE
+        ) from error
+
+
+def socket_path(text: str, *, what: str) -> Path | None:
+    """The path of a ``unix://`` address; None for a loopback address and port.
+
+    Raises:
+        InvalidSetting: neither.
+    """
+    if text.startswith(_UNIX):
+        path = Path(text.removeprefix(_UNIX))
+        if not path.is_absolute() or ".." in path.parts:
+            raise InvalidSetting(f"{what} is unix:///absolute/path", advice=_ADVICE)
+        return path
+    host, _ = address(text, what=what)
+    if not is_loopback(host):
+        raise InvalidSetting(
+            f"{what} is not a loopback address: whoever reaches it gets this guest's secrets",
+            advice=_ADVICE,
+        )
+    return None
+
+
+def _check_rest(rest: Rest) -> None:
+    host, _ = address(rest.listen, what="rest.listen")
+    if not networks(rest) and not is_loopback(host):
+        raise InvalidSetting(
+            "rest.listen is not a loopback address: whoever reaches it gets this guest's secrets",
+            advice="Listen on 127.0.0.1, or name in rest.peers the networks that may ask.",
+        )

@@ -19,7 +19,7 @@ from common.addresses import is_loopback
 from common.errors import InvalidSetting, TouchstoneError
 from common.files import read_limited
 from guest_agent import resource_uri
-from guest_agent.daemon.boot import Credential
+from guest_agent.daemon.boot import Credential  # noqa: TC001 (msgspec resolves it at run time)
 from guest_agent.errors import DevelopmentOnly
 
 RUN_DIR: Final = "/run/confidential-containers"

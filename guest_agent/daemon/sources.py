@@ -1,4 +1,4 @@
-"""Settings from all their sources, the first that says something counts:
+"""Settings from all their sources; the first that says something counts.
 
 1. options of the command line; 2. Touchstone's own file; 3. the reference's files (init-data's before
 those of ``/etc``); 4. ``AA_KBC_PARAMS``; 5. the kernel command line.
@@ -151,9 +151,7 @@ def _fill(merged: dict[str, Any], layer: Mapping[str, Any]) -> None:
     """Put in what is not there yet; credentials of all layers are fetched."""
     for name, value in layer.items():
         if isinstance(value, dict) and isinstance(merged.get(name), dict):
-            if name == "kbs":
-                value = _of_its_server(merged[name], value)
-            _fill(merged[name], value)
+            _fill(merged[name], _of_its_server(merged[name], value) if name == "kbs" else value)
         elif name == "credentials" and isinstance(value, list):
             merged[name] = merged.get(name, []) + [
                 item for item in value if item not in merged.get(name, [])

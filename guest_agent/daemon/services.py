@@ -1,0 +1,255 @@
+"""What the guest agent does for the guest, whoever asks by whatever protocol.
+
+Invariants:
+
+* Nothing is kept that was asked for: secrets go to the caller and are gone.
+* Evidence is made by one caller at a time, as the TEE's interfaces want it; a KBS that is slow holds up
+  nobody but those who wait for it.
+* Runtime data of a caller is report data as it is, at most 64 bytes: the agent neither hashes nor cuts it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from common.encoding import identifier
+from common.errors import Malformed, NotFound, TooLarge
+from common.runtime_data import fitted
+from guest_agent import sealed
+from guest_agent.daemon import keyprovider
+from guest_agent.errors import InitDataUnconfirmed, NotConfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from guest_agent.coco import CocoAttester
+    from guest_agent.measurements import Result
+    from guest_agent.resource_uri import ResourceUri
+
+MAX_REPORT_DATA: Final = 64
+_MAX_KEY_FILE: Final = 8192
+_INIT_DATA_SIZES: Final = (32, 48, 64)
+
+
+class Secrets(Protocol):
+    """Gets resources, after attestation where that is due."""
+
+    def resource(self, uri: ResourceUri) -> bytes:
+        """The resource's bytes."""
+
+
+class Tokens(Protocol):
+    """Gets attestation tokens of one kind."""
+
+    def token(self) -> bytes:
+        """The token, in the form that its kind has."""
+
+
+class Measurements(Protocol):
+    """Measures events of the running guest."""
+
+    def extend(
+        self, domain: str, operation: str, content: str, register_index: int | None = None
+    ) -> Result:
+        """Measure one event."""
+
+
+class GuestServices:
+    """The services of one guest.
+
+    Args:
+        attester: makes the CPU's evidence.
+        devices: makes that of devices, by TEE name.
+        measurements: measures events.
+        secrets: the KBS; None where none is configured.
+        tokens: kind of token to its source.
+        key_dir: folder of verification keys of sealed secrets.
+        verify_sealed: whether their signatures must hold.
+    """
+
+    def __init__(
+        self,
+        attester: CocoAttester,
+        *,
+        devices: Mapping[str, CocoAttester],
+        measurements: Measurements,
+        secrets: Secrets | None,
+        tokens: Mapping[str, Tokens],
+        key_dir: Path,
+        verify_sealed: bool = True,
+    ) -> None:
+        """Keep the parts."""
+        self._attester = attester
+        self._devices = dict(devices)
+        self._measurements = measurements
+        self._secrets = secrets
+        self._tokens = dict(tokens)
+        self._key_dir = key_dir
+        self._verify_sealed = verify_sealed
+        self._evidence_lock = threading.Lock()
+
+    @property
+    def tee(self) -> str:
+        """The CPU's TEE name."""
+        return self._attester.tee
+
+    @property
+    def additional_tees(self) -> list[str]:
+        """TEE names of devices, sorted."""
+        return sorted(self._devices)
+
+    def evidence(self, report_data: bytes) -> bytes:
+        """JSON evidence of the CPU over exactly ``report_data``.
+
+        Raises:
+            TooLarge: more than 64 bytes.
+            UnavailableError: the TEE's interface does not answer.
+        """
+        _require_report_data(report_data)
+        with self._evidence_lock:
+            return _json(self._attester.evidence(report_data))
+
+    def additional_evidence(self, report_data: bytes) -> bytes:
+        """JSON object, TEE name to evidence; no bytes at all where there are no devices.
+
+        Raises:
+            TooLarge, UnavailableError: as for ``evidence``.
+        """
+        _require_report_data(report_data)
+        if not self._devices:
+            return b""
+        with self._evidence_lock:
+            return _json({tee: device.evidence(report_data) for tee, device in self._devices.items()})
+
+    def token(self, kind: str) -> bytes:
+        """An attestation token.
+
+        Args:
+            kind: ``kbs`` or ``coco_as``.
+
+        Raises:
+            Malformed: another kind.
+            NotConfigured: its service is not configured.
+            TouchstoneError: attestation fails.
+        """
+        if kind not in {"kbs", "coco_as"}:
+            raise Malformed("a token is of kind kbs or coco_as")
+        source = self._tokens.get(kind)
+        if source is None:
+            raise NotConfigured(f"there is no service for tokens of kind {kind}")
+        return source.token()
+
+    def extend(self, domain: str, operation: str, content: str, register: int | None = None) -> Result:
+        """Measure an event; what the platform says of it.
+
+        Raises:
+            InputError: an event that cannot be logged.
+            UnavailableError: the register or the log cannot be written.
+        """
+        return self._measurements.extend(domain, operation, content, register)
+
+    def bind_init_data(self, digest: bytes) -> None:
+        """Hold a digest against that of the launch.
+
+        Raises:
+            Malformed: not the size of a digest.
+            InitDataUnconfirmed: it is another, or the platform holds none.
+        """
+        require_init_data(self._attester, digest)
+
+    def resource(self, uri: ResourceUri) -> bytes:
+        """A resource of the KBS.
+
+        Raises:
+            NotConfigured: there is no KBS.
+            TouchstoneError: it is not released.
+        """
+        if self._secrets is None:
+            raise NotConfigured("there is no KBS", advice="Set [kbs] url: docs/guest-agent.md.")
+        return self._secrets.resource(uri)
+
+    def local_key(self, name: str) -> bytes:
+        """A verification key in the guest's folder.
+
+        Raises:
+            InvalidIdentifier: a name that could lead elsewhere.
+            NotFound: no such regular file, or too large.
+        """
+        return read_key(self._key_dir, name)
+
+    def unseal(self, secret: bytes) -> bytes:
+        """What a sealed secret holds. Errors: see ``guest_agent.sealed.unseal``."""
+        if len(secret) > sealed.MAX_SEALED:
+            raise TooLarge(f"a sealed secret has at most {sealed.MAX_SEALED} characters")
+        try:
+            text = secret.decode("ascii")
+        except UnicodeDecodeError as error:
+            raise Malformed("a sealed secret is ASCII text") from error
+        return sealed.unseal(text, self, verify=self._verify_sealed)
+
+    def unwrap_key(self, request: bytes) -> bytes:
+        """Unwrap a layer key. Errors: see ``keyprovider.unwrap_key``."""
+        return keyprovider.unwrap_key(request, self.resource)
+
+    def wrap_key(self, request: bytes) -> bytes:
+        """Wrap a layer key. Errors: see ``keyprovider.wrap_key``."""
+        return keyprovider.wrap_key(request, self.resource)
+
+
+def require_init_data(attester: CocoAttester, digest: bytes) -> None:
+    """Hold an init-data digest against what the platform was launched with.
+
+    Args:
+        attester: knows the platform's field; zeros follow a shorter digest there, a longer one is cut.
+        digest: 32, 48 or 64 bytes.
+
+    Raises:
+        Malformed: another size.
+        InitDataUnconfirmed: it is another, or the platform holds none.
+    """
+    if len(digest) not in _INIT_DATA_SIZES:
+        raise Malformed("an init-data digest has 32, 48 or 64 bytes")
+    held = attester.init_data_digest()
+    if held is None:
+        raise InitDataUnconfirmed(f"a guest on {attester.tee} cannot tell its init-data")
+    if fitted(digest, len(held)) != held:
+        raise InitDataUnconfirmed("the platform was launched with other init-data")
+
+
+def read_key(folder: Path, name: str) -> bytes:
+    """A file of ``folder``, by name alone; no symbolic link is followed.
+
+    Raises:
+        InvalidIdentifier: a name with a separator or with dots that lead elsewhere.
+        NotFound: no such regular file, or larger than a key is.
+    """
+    path = folder / identifier(name, what="kid")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise NotFound(f"there is no verification key {name}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            data = file.read(_MAX_KEY_FILE + 1)
+        except OSError as error:  # a folder
+            raise NotFound(f"there is no verification key {name}") from error
+    if data is None or len(data) > _MAX_KEY_FILE:
+        raise NotFound(f"{name} is not a verification key")
+    return data
+
+
+def _require_report_data(data: bytes) -> None:
+    if len(data) > MAX_REPORT_DATA:
+        raise TooLarge(
+            f"runtime data has {len(data)} bytes, the report has room for {MAX_REPORT_DATA}",
+            advice="Send a digest of it: the guest agent does not hash for you.",
+        )
+
+
+def _json(document: Any) -> bytes:
+    return msgspec.json.encode(document)

@@ -168,7 +168,8 @@ class Settings(_Section):
         credentials: resources that are fetched to files before anything is served.
         credentials_dir: the folder that these must be in.
         allow_sample: attest as ``sample`` where there is no TEE; development alone.
-        root: where the system's files are found; for tests and images that are being built.
+        max_waiting: requests that wait for KBS, attestation service or TEE at the same time; fewer than
+            ``max_requests`` of each interface, so that what waits for nobody is still answered.
     """
 
     kbs: Kbs = Kbs()
@@ -182,7 +183,7 @@ class Settings(_Section):
     credentials: tuple[Credential, ...] = ()
     credentials_dir: str = f"{RUN_DIR}/cdh/kbs"
     allow_sample: bool = False
-    root: str = "/"
+    max_waiting: Count = 16
 
 
 def load(path: Path) -> dict[str, object]:
@@ -242,6 +243,9 @@ def check(settings: Settings, *, development: bool) -> None:
         raise InvalidSetting("kbs.ca_file and kbs.certificate are both set", advice=_ADVICE)
     if settings.init_data.file is not None and settings.init_data.digest is not None:
         raise InvalidSetting("init_data.file and init_data.digest are both set", advice=_ADVICE)
+    for section in (settings.rest, settings.grpc):
+        if section.enabled and section.max_requests <= settings.max_waiting:
+            raise InvalidSetting("max_waiting is not smaller than max_requests", advice=_ADVICE)
     _check_rest(settings.rest)
     for name in ("attestation_agent", "confidential_data_hub"):
         socket_path(getattr(settings.grpc, name), what=f"grpc.{name}")

@@ -3,8 +3,9 @@
 Invariants:
 
 * Nothing is kept that was asked for: secrets go to the caller and are gone.
-* Evidence is made by one caller at a time, as the TEE's interfaces want it; a KBS that is slow holds up
-  nobody but those who wait for it.
+* Evidence is made by one caller at a time, as the TEE's interfaces want it (``OneAtATime``).
+* What waits for somebody else (KBS, attestation service, TEE) has places of its own, fewer than there are
+  for requests: with all of them taken, one more is refused and everything else still answered.
 * Runtime data of a caller is report data as it is, at most 64 bytes: the agent neither hashes nor cuts it.
 """
 
@@ -12,19 +13,20 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
+from common import init_data
 from common.encoding import identifier
 from common.errors import Malformed, NotFound, TooLarge
-from common.runtime_data import fitted
 from guest_agent import sealed
 from guest_agent.daemon import keyprovider
-from guest_agent.errors import InitDataUnconfirmed, NotConfigured
+from guest_agent.errors import Busy, InitDataUnconfirmed, NotConfigured
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from guest_agent.coco import CocoAttester
@@ -59,6 +61,31 @@ class Measurements(Protocol):
         """Measure one event."""
 
 
+class OneAtATime:
+    """An attester that makes evidence for one caller at a time.
+
+    Args:
+        attester: makes it.
+        lock: shared by all attesters of one machine.
+    """
+
+    def __init__(self, attester: CocoAttester, lock: threading.Lock) -> None:
+        """Wrap it."""
+        self._attester = attester
+        self._lock = lock
+        self.tee = attester.tee
+
+    def evidence(self, report_data: bytes) -> dict[str, Any]:
+        """See ``CocoAttester``."""
+        with self._lock:
+            return self._attester.evidence(report_data)
+
+    def init_data_digest(self) -> bytes | None:
+        """See ``CocoAttester``."""
+        with self._lock:
+            return self._attester.init_data_digest()
+
+
 class GuestServices:
     """The services of one guest.
 
@@ -70,6 +97,7 @@ class GuestServices:
         tokens: kind of token to its source.
         key_dir: folder of verification keys of sealed secrets.
         verify_sealed: whether their signatures must hold.
+        waiting: requests that may wait for somebody else at the same time.
     """
 
     def __init__(
@@ -82,6 +110,7 @@ class GuestServices:
         tokens: Mapping[str, Tokens],
         key_dir: Path,
         verify_sealed: bool = True,
+        waiting: int = 16,
     ) -> None:
         """Keep the parts."""
         self._attester = attester
@@ -91,7 +120,7 @@ class GuestServices:
         self._tokens = dict(tokens)
         self._key_dir = key_dir
         self._verify_sealed = verify_sealed
-        self._evidence_lock = threading.Lock()
+        self._waiting = threading.BoundedSemaphore(waiting)
 
     @property
     def tee(self) -> str:
@@ -111,7 +140,7 @@ class GuestServices:
             UnavailableError: the TEE's interface does not answer.
         """
         _require_report_data(report_data)
-        with self._evidence_lock:
+        with self._place():
             return _json(self._attester.evidence(report_data))
 
     def additional_evidence(self, report_data: bytes) -> bytes:
@@ -123,7 +152,7 @@ class GuestServices:
         _require_report_data(report_data)
         if not self._devices:
             return b""
-        with self._evidence_lock:
+        with self._place():
             return _json({tee: device.evidence(report_data) for tee, device in self._devices.items()})
 
     def token(self, kind: str) -> bytes:
@@ -142,7 +171,8 @@ class GuestServices:
         source = self._tokens.get(kind)
         if source is None:
             raise NotConfigured(f"there is no service for tokens of kind {kind}")
-        return source.token()
+        with self._place():
+            return source.token()
 
     def extend(self, domain: str, operation: str, content: str, register: int | None = None) -> Result:
         """Measure an event; what the platform says of it.
@@ -158,6 +188,7 @@ class GuestServices:
 
         Raises:
             Malformed: not the size of a digest.
+            InitDataUnfit: the platform has no place for one.
             InitDataUnconfirmed: it is another, or the platform holds none.
         """
         require_init_data(self._attester, digest)
@@ -171,7 +202,8 @@ class GuestServices:
         """
         if self._secrets is None:
             raise NotConfigured("there is no KBS", advice="Set [kbs] url: docs/guest-agent.md.")
-        return self._secrets.resource(uri)
+        with self._place():
+            return self._secrets.resource(uri)
 
     def local_key(self, name: str) -> bytes:
         """A verification key in the guest's folder.
@@ -200,24 +232,40 @@ class GuestServices:
         """Wrap a layer key. Errors: see ``keyprovider.wrap_key``."""
         return keyprovider.wrap_key(request, self.resource)
 
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """A place among those who wait for somebody else.
+
+        Raises:
+            Busy: there is none.
+        """
+        if not self._waiting.acquire(blocking=False):
+            raise Busy("too many requests wait for the KBS, the attestation service or the TEE")
+        try:
+            yield
+        finally:
+            self._waiting.release()
+
 
 def require_init_data(attester: CocoAttester, digest: bytes) -> None:
     """Hold an init-data digest against what the platform was launched with.
 
     Args:
-        attester: knows the platform's field; zeros follow a shorter digest there, a longer one is cut.
+        attester: knows what the platform's field holds.
         digest: 32, 48 or 64 bytes.
 
     Raises:
         Malformed: another size.
+        InitDataUnfit: the platform has no place for one.
         InitDataUnconfirmed: it is another, or the platform holds none.
     """
     if len(digest) not in _INIT_DATA_SIZES:
         raise Malformed("an init-data digest has 32, 48 or 64 bytes")
+    expected = init_data.field_of(attester.tee, digest)
     held = attester.init_data_digest()
     if held is None:
         raise InitDataUnconfirmed(f"a guest on {attester.tee} cannot tell its init-data")
-    if fitted(digest, len(held)) != held:
+    if expected != held:
         raise InitDataUnconfirmed("the platform was launched with other init-data")
 
 

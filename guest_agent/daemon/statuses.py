@@ -24,6 +24,7 @@ from common.errors import (
 from guest_agent.errors import (
     Busy,
     EvidenceNotMade,
+    KbsUnauthenticated,
     NotConfigured,
     PeerRefused,
     ServerAnswerInvalid,
@@ -43,6 +44,7 @@ _FIRST_SERVER_ERROR: Final = 500
 
 # Class, HTTP status (RFC 9110 section 15), name of the gRPC status.
 _TABLE: Final[tuple[tuple[type[TouchstoneError], int, str], ...]] = (
+    (KbsUnauthenticated, 401, "UNAUTHENTICATED"),
     (NotFound, 404, "NOT_FOUND"),
     (TooLarge, 413, "INVALID_ARGUMENT"),
     (InputError, 400, "INVALID_ARGUMENT"),

@@ -3,8 +3,8 @@
 The evidence is bound to runtime data of our own, ``{"nonce": ...}`` with 32 fresh random bytes, hashed by
 SHA-384 as the KBS protocol does. (The reference sends evidence over empty report data and no runtime data:
 whoever saw it once can have tokens made of it for ever, and the token says nothing of for whom.) Here a
-token names a nonce that was used once, in ``runtime_data_claims``; evidence that was made for something else
-cannot be brought under it. It has no ``tee-pubkey``: no KBS releases anything for it.
+token names a nonce that was used once, in ``runtime_data_claims``; evidence that was made for something
+else cannot be brought under it. It has no ``tee-pubkey``: no KBS releases anything for it.
 
 Source: Confidential Containers, attestation service, REST interface.
 """

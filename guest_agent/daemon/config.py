@@ -46,17 +46,16 @@ class Kbs(_Section):
         ca_file: PEM authorities that replace the system's.
         certificate: the same as text; not both.
         key_algorithm: kind of the session key that secrets are encrypted to.
-        hosts: further KBS, host part of a resource URI to URL; a host that is neither here nor that of
-            ``url`` is refused.
-        timeout_s: seconds per call.
+        hosts: ``host[:port]`` of further KBS that resource URIs may name, reached by the scheme of ``url``.
+        timeout_s: seconds per call, of which there are at most five.
     """
 
     url: str | None = None
     ca_file: str | None = None
     certificate: str | None = None
     key_algorithm: KeyAlgorithm = "ECDH-ES+A256KW-P256"
-    hosts: dict[str, str] = {}
-    timeout_s: Seconds = 50.0
+    hosts: tuple[str, ...] = ()
+    timeout_s: Seconds = 10.0
 
 
 class AttestationService(_Section):
@@ -235,10 +234,7 @@ def check(settings: Settings, *, development: bool) -> None:
         InvalidSetting: two settings that exclude each other, or an address that is not allowed.
     """
     if not development:
-        if settings.sealed_secrets.skip_verification:
-            raise DevelopmentOnly("sealed_secrets.skip_verification accepts secrets that nobody signed")
-        if settings.allow_sample:
-            raise DevelopmentOnly("allow_sample makes evidence that proves nothing")
+        _check_protection(settings)
     if settings.kbs.ca_file is not None and settings.kbs.certificate is not None:
         raise InvalidSetting("kbs.ca_file and kbs.certificate are both set", advice=_ADVICE)
     if settings.init_data.file is not None and settings.init_data.digest is not None:
@@ -249,11 +245,14 @@ def check(settings: Settings, *, development: bool) -> None:
     _check_rest(settings.rest)
     for name in ("attestation_agent", "confidential_data_hub"):
         socket_path(getattr(settings.grpc, name), what=f"grpc.{name}")
-    for credential in settings.credentials:
-        try:
-            resource_uri.parse(credential.resource_uri)
-        except TouchstoneError as error:
-            raise InvalidSetting("a credential's resource_uri is not kbs:///repository/type/tag") from error
+    _check_credentials(settings)
+
+
+def _check_protection(settings: Settings) -> None:
+    if settings.sealed_secrets.skip_verification:
+        raise DevelopmentOnly("sealed_secrets.skip_verification accepts secrets that nobody signed")
+    if settings.allow_sample:
+        raise DevelopmentOnly("allow_sample makes evidence that proves nothing")
 
 
 def address(text: str, *, what: str) -> tuple[str, int]:
@@ -305,6 +304,14 @@ def socket_path(text: str, *, what: str) -> Path | None:
             advice=_ADVICE,
         )
     return None
+
+
+def _check_credentials(settings: Settings) -> None:
+    for credential in settings.credentials:
+        try:
+            resource_uri.parse(credential.resource_uri)
+        except TouchstoneError as error:
+            raise InvalidSetting("a credential's resource_uri is not kbs:///repository/type/tag") from error
 
 
 def _check_rest(rest: Rest) -> None:

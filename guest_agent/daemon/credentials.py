@@ -18,7 +18,7 @@ from common.files import write_private
 from guest_agent import resource_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from guest_agent.daemon.boot import Credential
     from guest_agent.daemon.services import Secrets
@@ -26,15 +26,28 @@ if TYPE_CHECKING:
 _FOLDER_MODE: Final = 0o700
 
 
-def fetch(credentials: Sequence[Credential], folder: Path, secrets: Secrets) -> int:
-    """Fetch each to its file; their number.
+def fetch(
+    credentials: Sequence[Credential], folder: Path, secrets: Secrets, stopping: Callable[[], bool]
+) -> int:
+    """Fetch each to its file.
+
+    Args:
+        credentials: which.
+        folder: where they must be.
+        secrets: gets them.
+        stopping: whether to fetch no more.
+
+    Returns:
+        How many were fetched.
 
     Raises:
         InvalidSetting: a path outside ``folder``, or a folder that cannot be written.
         TouchstoneError: a resource that is not released.
     """
     targets = [(target(credential.path, folder), credential) for credential in credentials]
-    for path, credential in targets:
+    for number, (path, credential) in enumerate(targets):
+        if stopping():
+            return number
         write_private(path, secrets.resource(resource_uri.parse(credential.resource_uri)))
     return len(targets)
 

@@ -105,9 +105,11 @@ def wrap_key(request: bytes, resource: Callable[[ResourceUri], bytes]) -> bytes:
     if not given:
         raise Malformed(f"the request has no parameters for provider {PROVIDER_NAME}")
     kid = _key_id(b64_decode(given[0], what="the parameters"))
-    iv, wrapped = aead.encrypt(resource(kid), b64_decode(asked.optsdata, what="optsdata"))
+    iv, wrapped = aead.encrypt(
+        resource(resource_uri.parse(kid)), b64_decode(asked.optsdata, what="optsdata")
+    )
     packet = {
-        "kid": str(kid),
+        "kid": kid,
         "wrapped_data": b64_encode(wrapped),
         "iv": b64_encode(iv),
         "wrap_type": aead.A256GCM,
@@ -129,7 +131,7 @@ def unwrap(packet: bytes, resource: Callable[[ResourceUri], bytes]) -> bytes:
     return aead.decrypt(resource(resource_uri.parse(parsed.kid)), iv, wrapped)
 
 
-def _key_id(parameters: bytes) -> ResourceUri:
+def _key_id(parameters: bytes) -> str:
     """The key that a parameter string (``name=value``, joined by ``::``) names."""
     try:
         text = parameters.decode("ascii")
@@ -152,7 +154,7 @@ def _key_id(parameters: bytes) -> ResourceUri:
         raise Unsupported(f"a layer key is wrapped by {aead.A256GCM}; the other is {known}")
     if "keyid" not in values:
         raise Malformed("the parameters name no keyid")
-    return resource_uri.parse(values["keyid"])
+    return values["keyid"]
 
 
 def _parse(request: bytes, operation: str) -> _Input:

@@ -14,10 +14,10 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from common.encoding import b64url_decode
+from common.encoding import b64url_decode, resource_path
 from common.errors import Malformed, NotFound, TouchstoneError
-from guest_agent import resource_uri
 from guest_agent.measurements import Result
+from guest_agent.resource_uri import ResourceUri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -147,7 +147,7 @@ class Routes:
     def _get_resource(self, path: str, query: str) -> Answer:
         _parameters(query)
         try:
-            uri = resource_uri.of_path(path)
+            uri = ResourceUri(resource_path(path))
         except TouchstoneError as error:
             raise NotFound("a resource is /cdh/resource/REPOSITORY/TYPE/TAG") from error
         return Answer(self._services.resource(uri))

@@ -5,7 +5,7 @@ Invariants:
 * A socket is created with mode 0660 in a folder that exists or is made with 0755; one that another
   process answers on is not taken away from it.
 * A request that finds every place taken is refused at once (RESOURCE_EXHAUSTED).
-* Secure mount and image pull belong to the interface and are not served: UNIMPLEMENTED, nothing else.
+* Secure mount and image pull belong to the interface and are not served: UNIMPLEMENTED.
 
 Only this module imports grpc. Source: Confidential Containers, the three ``.proto`` files in ``wire/proto``.
 """
@@ -245,7 +245,7 @@ def _call(context: grpc.ServicerContext, function: Callable[[], Any]) -> Any:
         code = document_of(error)["code"]
         _LOG.info("refused", extra={"fields": {"status": name, "code": code}})
         return context.abort(grpc.StatusCode[name], f"{error.message} [{code}] {error.advice}")
-    except Exception:
+    except Exception:  # noqa: BLE001 (whatever it is, nothing of it leaves)
         _LOG.exception("a call failed")
         return context.abort(grpc.StatusCode.INTERNAL, "the guest agent failed; its log says how")
 
@@ -253,7 +253,10 @@ def _call(context: grpc.ServicerContext, function: Callable[[], Any]) -> Any:
 def _prepare(path: Path) -> None:
     """A folder for the socket, and no dead socket in it."""
     try:
-        path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        for folder in reversed(path.parents):
+            if not folder.exists():
+                folder.mkdir()
+                folder.chmod(_FOLDER_MODE)  # whatever the mask says
     except OSError as error:
         raise InvalidSetting(f"cannot make {path.parent} ({error.strerror})") from error
     if path.is_symlink() or (path.exists() and not path.is_socket()):

@@ -25,6 +25,7 @@ from guest_agent.errors import (
     Busy,
     EvidenceNotMade,
     KbsUnauthenticated,
+    KbsUnreachable,
     NotConfigured,
     PeerRefused,
     ServerAnswerInvalid,
@@ -75,6 +76,8 @@ def status_of(error: TouchstoneError) -> tuple[int, str]:
     """HTTP status, and the name of the gRPC status code."""
     if isinstance(error, ServerRefused):
         return _REMOTE.get(error.status, (502, "UNAVAILABLE"))
+    if isinstance(error, KbsUnreachable) and isinstance(error.__cause__, ServerTimeout):
+        return status_of(error.__cause__)
     for kind, status, code in _TABLE:
         if isinstance(error, kind):
             return status, code

@@ -1,7 +1,8 @@
 """What a KBS's answer means: a document, a resource, or a refusal of one of five kinds.
 
-The reference KBS answers 401 to nearly everything, so the ``type`` of its ErrorInformation decides where the
-status does not: ``PolicyDeny`` is a policy's word, ``PluginInternalError`` is what an unknown resource gets.
+The reference KBS answers 401 to nearly everything, so the ``type`` of its ErrorInformation decides where
+the status does not: ``PolicyDeny`` is a policy's word, ``PluginInternalError`` is what an unknown
+resource gets.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def decoded(answer: Answer, kind: type[T]) -> T:
 def resource_of(answer: Answer, uri: ResourceUri, key: TeeKey) -> bytes:
     """The plaintext of an answer to ``GET``.
 
-    A resource is always encrypted. A plugin's answer is, where it is JSON of a flattened JWE's members; else
-    it is returned as it came.
+    A resource is always encrypted. A plugin's answer is, where it is JSON of a flattened JWE's members;
+    else it is returned as it came.
 
     Raises:
         ServerAnswerInvalid: a resource that is not encrypted.

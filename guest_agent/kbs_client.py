@@ -8,12 +8,13 @@ One handshake reads top to bottom in ``KbsClient._handshake``:
 4. Evidence of the CPU over that text, nonce and key.
 5. ``POST attest``: the attestation result (token), and the session is attested.
 
-Retries, all bounded: connection failures and 502 to 504, five attempts, one second apart (a handshake begins
-anew, since its nonce may be spent); a 401 begins a new handshake, three in all; a 403, a 404 and a policy's
-denial are final.
+Retries, all bounded: connection failures and 502 to 504, five attempts, one second apart (a handshake
+begins anew, since its nonce may be spent); a 401 begins a new handshake, three in all; a 403, a 404 and a
+policy's denial are final.
 
-The token's signature is not checked: the token is for the KBS. What the guest relies on is that a resource is
-encrypted to its key. Thread-safe: one handshake at a time, each caller works with the session it got.
+The token's signature is not checked: the token is for the KBS. What the guest relies on is that a
+resource is encrypted to its key. Thread-safe: one handshake at a time, each caller works with the session
+it got.
 
 Sources: Confidential Containers, KBS attestation protocol 0.4.0; guest-components, ``kbs_protocol``.
 """

@@ -1,8 +1,8 @@
-"""Resource URIs: ``kbs://[host[:port]]/repository/type/tag`` and ``kbs+<plugin>://[host[:port]]/path[?query]``.
+"""Resource URIs: ``kbs://[host]/repository/type/tag`` and ``kbs+<plugin>://[host]/path[?query]``.
 
-A host is kept and honoured (``guest_agent.kbs_hosts``); no host means the configured KBS. Nothing is decoded
-or normalised: a segment has the characters of CoCo's resource paths, a query is ``name=value`` pairs of
-unreserved characters, so what is asked for is what stands there.
+A host is kept and honoured (``guest_agent.kbs_hosts``); no host means the configured KBS. Nothing is
+decoded or normalised: a segment has the characters of CoCo's resource paths, a query is ``name=value``
+pairs of unreserved characters, so what is asked for is what stands there.
 
 Source: guest-components, ``attestation-agent/deps/resource_uri``.
 """

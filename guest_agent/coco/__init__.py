@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Registers(Protocol):
     """Measurement registers that software may extend: RTMRs or PCRs.
 
-    ``lock`` is held while a register and the log that explains it change, and while evidence is made of both.
+    ``lock`` is held while a register and the log that explains it change, and while evidence is made of
+    both.
     """
 
     @property

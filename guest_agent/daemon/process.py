@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 from common import init_data
 from common.errors import Malformed
 from common.files import read_limited
-from guest_agent import coco
+from guest_agent.coco.detection import detect, detect_devices
 from guest_agent.daemon import credentials, logs
 from guest_agent.daemon.attestation_service import AttestationServiceTokens
 from guest_agent.daemon.notify import notify
 from guest_agent.daemon.rest import RestServer
 from guest_agent.daemon.routes import Routes
-from guest_agent.daemon.services import GuestServices, OneAtATime, require_init_data
+from guest_agent.daemon.services import GuestServices, require_init_data
 from guest_agent.daemon.tokens import KbsTokens
 from guest_agent.errors import NotConfigured
 from guest_agent.kbs_client import KbsClient
@@ -109,12 +109,8 @@ def compose(settings: Settings, root: Path, stack: ExitStack) -> tuple[GuestServ
     Raises:
         TouchstoneError: no TEE, other init-data than the platform's, or a setting that cannot be used.
     """
-    lock = threading.Lock()
-    attester = OneAtATime(coco.detect(root, allow_sample=settings.allow_sample), lock)
-    devices = {
-        tee: OneAtATime(device, lock)
-        for tee, device in coco.detect_devices(root, allow_sample=settings.allow_sample).items()
-    }
+    attester = detect(root, allow_sample=settings.allow_sample)
+    devices = detect_devices(root, allow_sample=settings.allow_sample)
     text = _init_data(settings, attester)
     tokens: dict[str, Tokens] = {}
     secrets: Secrets | None = None

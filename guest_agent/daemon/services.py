@@ -3,10 +3,10 @@
 Invariants:
 
 * Nothing is kept that was asked for: secrets go to the caller and are gone.
-* Evidence is made by one caller at a time, as the TEE's interfaces want it (``OneAtATime``).
 * What waits for somebody else (KBS, attestation service, TEE) has places of its own, fewer than there are
   for requests: with all of them taken, one more is refused and everything else still answered.
 * Runtime data of a caller is report data as it is, at most 64 bytes: the agent neither hashes nor cuts it.
+  (IBM SE takes the verifier's attestation request in its place, which is JSON.)
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from guest_agent.resource_uri import ResourceUri
 
 MAX_REPORT_DATA: Final = 64
+_MAX_SE_REQUEST: Final = 1 << 20
 _MAX_KEY_FILE: Final = 8192
 _INIT_DATA_SIZES: Final = (32, 48, 64)
 
@@ -59,31 +60,6 @@ class Measurements(Protocol):
         self, domain: str, operation: str, content: str, register_index: int | None = None
     ) -> Result:
         """Measure one event."""
-
-
-class OneAtATime:
-    """An attester that makes evidence for one caller at a time.
-
-    Args:
-        attester: makes it.
-        lock: shared by all attesters of one machine.
-    """
-
-    def __init__(self, attester: CocoAttester, lock: threading.Lock) -> None:
-        """Wrap it."""
-        self._attester = attester
-        self._lock = lock
-        self.tee = attester.tee
-
-    def evidence(self, report_data: bytes) -> dict[str, Any]:
-        """See ``CocoAttester``."""
-        with self._lock:
-            return self._attester.evidence(report_data)
-
-    def init_data_digest(self) -> bytes | None:
-        """See ``CocoAttester``."""
-        with self._lock:
-            return self._attester.init_data_digest()
 
 
 class GuestServices:
@@ -139,7 +115,7 @@ class GuestServices:
             TooLarge: more than 64 bytes.
             UnavailableError: the TEE's interface does not answer.
         """
-        _require_report_data(report_data)
+        self._require_report_data(report_data)
         with self._place():
             return _json(self._attester.evidence(report_data))
 
@@ -149,7 +125,7 @@ class GuestServices:
         Raises:
             TooLarge, UnavailableError: as for ``evidence``.
         """
-        _require_report_data(report_data)
+        self._require_report_data(report_data)
         if not self._devices:
             return b""
         with self._place():
@@ -232,6 +208,14 @@ class GuestServices:
         """Wrap a layer key. Errors: see ``keyprovider.wrap_key``."""
         return keyprovider.wrap_key(request, self.resource)
 
+    def _require_report_data(self, data: bytes) -> None:
+        limit = _MAX_SE_REQUEST if self.tee == "se" else MAX_REPORT_DATA
+        if len(data) > limit:
+            raise TooLarge(
+                f"runtime data has {len(data)} bytes, the report has room for {limit}",
+                advice="Send a digest of it: the guest agent does not hash for you.",
+            )
+
     @contextmanager
     def _place(self) -> Iterator[None]:
         """A place among those who wait for somebody else.
@@ -289,14 +273,6 @@ def read_key(folder: Path, name: str) -> bytes:
     if data is None or len(data) > _MAX_KEY_FILE:
         raise NotFound(f"{name} is not a verification key")
     return data
-
-
-def _require_report_data(data: bytes) -> None:
-    if len(data) > MAX_REPORT_DATA:
-        raise TooLarge(
-            f"runtime data has {len(data)} bytes, the report has room for {MAX_REPORT_DATA}",
-            advice="Send a digest of it: the guest agent does not hash for you.",
-        )
 
 
 def _json(document: Any) -> bytes:

@@ -94,13 +94,17 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, tag="envelope"):
     annotations: dict[str, Any] = {}
 
 
-def unseal(text: str, source: Resources, *, verify: bool = True) -> bytes:
+def unseal(
+    text: str, source: Resources, *, verify: bool = True, key: ECKey | None = None, kek: bytes | None = None
+) -> bytes:
     """The secret.
 
     Args:
         text: the sealed secret, no white space around it.
         source: gives resources and local keys.
         verify: whether the signature must hold.
+        key: verification key in place of what ``kid`` names.
+        kek: key of an envelope in place of what ``key_id`` names.
 
     Raises:
         TooLarge: over ``MAX_SEALED`` characters.
@@ -112,11 +116,13 @@ def unseal(text: str, source: Resources, *, verify: bool = True) -> bytes:
     """
     header, payload, token = _split(text)
     if verify:
-        _verify(header, token, source)
+        _verify(header, token, source, key)
     content = _content(payload)
     if isinstance(content, Vault):
         return source.resource(resource_uri.parse(content.name))
-    return _open(content, source)
+    if content.wrap_type != aead.A256GCM:
+        raise Unsupported(f"an envelope is encrypted by {aead.A256GCM}")
+    return _open(content, kek or source.resource(resource_uri.parse(content.key_id)))
 
 
 def seal(content: Vault | Envelope, key: ECKey, kid: str) -> str:
@@ -226,18 +232,13 @@ def _split(text: str) -> tuple[dict[str, Any], bytes, str]:
     return document, payload, token
 
 
-def _verify(header: dict[str, Any], token: str, source: Resources) -> None:
+def _verify(header: dict[str, Any], token: str, source: Resources, key: ECKey | None) -> None:
     if unknown := set(header) - _HEADER_MEMBERS:
         raise Unsupported(f"the sealed secret's header has {len(unknown)} member(s) beyond alg and kid")
     if header.get("alg") != _ALGORITHM:
         raise Unsupported("a sealed secret is signed by ES256 and nothing else")
-    kid = header.get("kid")
-    if not isinstance(kid, str):
-        raise SealedSecretMalformed("the sealed secret does not say by which key it is signed")
-    if _KBS_SCHEME.match(kid):
-        key = public_key(source.resource(resource_uri.parse(kid)))
-    else:
-        key = public_key(source.local_key(identifier(kid, what="kid")))
+    if key is None:
+        key = _named_key(header.get("kid"), source)
     registry = jws.JWSRegistry(algorithms=[_ALGORITHM])
     registry.max_header_length = _MAX_HEADER
     registry.max_payload_length = MAX_SEALED
@@ -245,6 +246,14 @@ def _verify(header: dict[str, Any], token: str, source: Resources) -> None:
         jws.deserialize_compact(token, key, registry=registry)
     except (JoseError, ValueError) as error:
         raise SealedSecretUntrusted("the sealed secret's signature does not hold") from error
+
+
+def _named_key(kid: object, source: Resources) -> ECKey:
+    if not isinstance(kid, str):
+        raise SealedSecretMalformed("the sealed secret does not say by which key it is signed")
+    if _KBS_SCHEME.match(kid):
+        return public_key(source.resource(resource_uri.parse(kid)))
+    return public_key(source.local_key(identifier(kid, what="kid")))
 
 
 def _content(payload: bytes) -> Vault | Envelope:
@@ -270,13 +279,10 @@ def _content(payload: bytes) -> Vault | Envelope:
     return content
 
 
-def _open(content: Envelope, source: Resources) -> bytes:
-    if content.wrap_type != aead.A256GCM:
-        raise Unsupported(f"an envelope is encrypted by {aead.A256GCM}")
+def _open(content: Envelope, kek: bytes) -> bytes:
     key_iv = content.annotations.get("iv")
     if not isinstance(key_iv, str):
         raise SealedSecretMalformed("an envelope of provider kbs has the key's iv in its annotations")
-    kek = source.resource(resource_uri.parse(content.key_id))
     data_key = aead.decrypt(
         kek, b64_decode(key_iv, what="annotations.iv"), _bytes(content, "encrypted_key")
     )

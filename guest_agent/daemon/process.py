@@ -35,6 +35,7 @@ from guest_agent.daemon.tokens import KbsTokens
 from guest_agent.errors import NotConfigured
 from guest_agent.kbs_client import KbsClient
 from guest_agent.kbs_hosts import KbsHosts
+from guest_agent.measurements import RuntimeMeasurements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,7 +128,7 @@ def compose(settings: Settings, root: Path, stack: ExitStack) -> tuple[GuestServ
     services = GuestServices(
         attester,
         devices=devices,
-        measurements=_measurements(settings, attester, root),
+        measurements=RuntimeMeasurements(attester, enabled=settings.event_log.enabled),
         secrets=secrets,
         tokens=tokens,
         key_dir=Path(settings.sealed_secrets.key_dir),

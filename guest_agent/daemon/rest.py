@@ -322,6 +322,7 @@ class _Handler(BaseHTTPRequestHandler):
         self, status: int, body: bytes, content_type: str, more: Mapping[str, str] | None = None
     ) -> None:
         self.connection.settimeout(_WRITE_S)
+        self.request_version = _HTTP_1_1  # the base class leaves the head out for what it takes as 0.9
         self.send_response_only(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))

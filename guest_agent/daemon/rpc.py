@@ -7,7 +7,7 @@ Invariants:
 * A request that finds every place taken is refused at once (RESOURCE_EXHAUSTED).
 * Secure mount and image pull belong to the interface and are not served: UNIMPLEMENTED.
 
-Only this module imports grpc. Source: Confidential Containers, the three ``.proto`` files in ``wire/proto``.
+Only this module imports grpc. Source: Confidential Containers; ``wire/proto``.
 """
 
 from __future__ import annotations

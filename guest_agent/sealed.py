@@ -304,6 +304,8 @@ def _jwk(data: bytes) -> dict[str, Any]:
 
 
 def _key(document: dict[str, Any]) -> ECKey:
+    if document.get("kty") != "EC":
+        raise SealedSecretUntrusted("the key that `kid` names is not a P-256 JWK")
     if document.get("alg", _ALGORITHM) != _ALGORITHM or document.get("use", "sig") != "sig":
         raise SealedSecretUntrusted("the key is for another purpose than ES256 signatures")
     try:

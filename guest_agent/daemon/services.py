@@ -12,6 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -263,14 +264,15 @@ def read_key(folder: Path, name: str) -> bytes:
     path = folder / identifier(name, what="kid")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise NotFound(f"{name} is not a verification key")
+            data = os.read(descriptor, _MAX_KEY_FILE + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise NotFound(f"there is no verification key {name}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            data = file.read(_MAX_KEY_FILE + 1)
-        except OSError as error:  # a folder
-            raise NotFound(f"there is no verification key {name}") from error
-    if data is None or len(data) > _MAX_KEY_FILE:
+    if len(data) > _MAX_KEY_FILE:
         raise NotFound(f"{name} is not a verification key")
     return data
 

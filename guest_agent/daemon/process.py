@@ -192,7 +192,7 @@ def _interfaces(settings: Settings, services: GuestServices, stack: ExitStack) -
         try:
             from guest_agent.daemon.rpc import RpcServers  # noqa: PLC0415 (needs the extra `guest`)
         except ModuleNotFoundError as error:
-            if error.name not in {"grpc", "google"}:
+            if (error.name or "").partition(".")[0] not in {"grpc", "google"}:
                 raise
             _LOG.warning("gRPC is not served: grpcio and protobuf are not installed (extra `guest`)")
         else:

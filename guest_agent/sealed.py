@@ -46,6 +46,7 @@ _PARTS: Final = 3
 _MAX_HEADER: Final = 8192
 _MAX_KEY: Final = 8192
 _KBS_SCHEME: Final = re.compile(r"kbs(\+[a-z0-9_-]+)?://")
+_JWK_MEMBERS: Final = ("kty", "crv", "x", "y", "d")
 _HEADER_MEMBERS: Final = frozenset({"alg", "kid", "typ", "cty"})
 
 
@@ -309,7 +310,7 @@ def _key(document: dict[str, Any]) -> ECKey:
     if document.get("alg", _ALGORITHM) != _ALGORITHM or document.get("use", "sig") != "sig":
         raise SealedSecretUntrusted("the key is for another purpose than ES256 signatures")
     try:
-        members = {name: document[name] for name in ("kty", "crv", "x", "y", "d") if name in document}
+        members: dict[str, Any] = {name: document[name] for name in _JWK_MEMBERS if name in document}
         for name in ("x", "y"):
             b64url_decode(members[name], what=name)
         key = ECKey.import_key(members)

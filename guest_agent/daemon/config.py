@@ -34,11 +34,7 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=256)]
 Seconds = Annotated[float, msgspec.Meta(ge=1, le=600)]
 
 
-class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
-
-
-class Kbs(_Section):
+class Kbs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where secrets come from.
 
     Attributes:
@@ -58,7 +54,7 @@ class Kbs(_Section):
     timeout_s: Seconds = 10.0
 
 
-class AttestationService(_Section):
+class AttestationService(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The attestation service behind token kind ``coco_as``.
 
     Attributes:
@@ -72,7 +68,7 @@ class AttestationService(_Section):
     timeout_s: Seconds = 50.0
 
 
-class Rest(_Section):
+class Rest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The HTTP interface.
 
     Attributes:
@@ -96,7 +92,7 @@ class Rest(_Section):
     read_timeout_s: Seconds = 10.0
 
 
-class Grpc(_Section):
+class Grpc(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The gRPC interfaces.
 
     Attributes:
@@ -114,7 +110,7 @@ class Grpc(_Section):
     group: str | None = None
 
 
-class EventLog(_Section):
+class EventLog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Runtime measurement.
 
     Attributes:
@@ -126,7 +122,7 @@ class EventLog(_Section):
     register: Annotated[int, msgspec.Meta(ge=0, le=23)] = 17
 
 
-class SealedSecrets(_Section):
+class SealedSecrets(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Unsealing.
 
     Attributes:
@@ -138,7 +134,7 @@ class SealedSecrets(_Section):
     skip_verification: bool = False
 
 
-class InitData(_Section):
+class InitData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The launch's init-data, compared with what the platform holds before anything is served.
 
     Attributes:
@@ -150,7 +146,7 @@ class InitData(_Section):
     digest: str | None = None
 
 
-class Log(_Section):
+class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The log on standard error.
 
     Attributes:
@@ -160,7 +156,7 @@ class Log(_Section):
     level: Level = "info"
 
 
-class Settings(_Section):
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything.
 
     Attributes:

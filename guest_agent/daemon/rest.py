@@ -35,7 +35,9 @@ from guest_agent.daemon.statuses import INTERNAL_DOCUMENT, document_of, status_o
 from guest_agent.errors import AddressInUse, Busy, PeerRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer, Mapping
+    from collections.abc import Mapping
+
+    from _typeshed import WriteableBuffer
 
     from guest_agent.daemon.config import Rest
     from guest_agent.daemon.routes import Routes
@@ -188,7 +190,7 @@ class _DeadlineReader(RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Buffer, /) -> int:
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise _TooSlow

@@ -89,10 +89,10 @@ def good_until(token: str, now: float) -> float:
         now: seconds since the epoch.
     """
     claims = _claims(token)
-    expires, issued = claims.get("exp"), claims.get("iat", now)
-    if not _is_time(expires) or not _is_time(issued):
+    expires, issued = _time(claims.get("exp")), _time(claims.get("iat", now))
+    if expires is None or issued is None:
         return now
-    return float(expires) - min(_MARGIN_S, max(0.0, (float(expires) - float(issued)) / 10))
+    return expires - min(_MARGIN_S, max(0.0, (expires - issued) / 10))
 
 
 def _claims(token: str) -> dict[str, Any]:
@@ -106,5 +106,5 @@ def _claims(token: str) -> dict[str, Any]:
     return claims if isinstance(claims, dict) else {}
 
 
-def _is_time(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _time(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

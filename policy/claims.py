@@ -54,7 +54,7 @@ _TIERS: Final = ((-1, 1, NONE), (-32, 31, AFFIRMING), (-96, 95, WARNING))
 # affirmation, since it affirms nothing, and better than a warning.
 _SEVERITY: Final = {AFFIRMING: 0, NONE: 1, WARNING: 2, CONTRAINDICATED: 3}
 # EAR's own order for a submodule's status, in which an absent claim does not spoil the others.
-_STATUS_ORDER: Final = (NONE, AFFIRMING, WARNING, CONTRAINDICATED)
+STATUS_ORDER: Final = (NONE, AFFIRMING, WARNING, CONTRAINDICATED)
 
 
 def tier(value: int) -> str:
@@ -121,4 +121,4 @@ def apply_floors(claims: Mapping[str, int], floors: Mapping[str, int]) -> dict[s
 
 def status(claims: Mapping[str, int]) -> str:
     """EAR status of a vector: the worst tier, ``none`` only where no claim is made at all."""
-    return max((tier(value) for value in claims.values()), key=_STATUS_ORDER.index, default=NONE)
+    return max((tier(value) for value in claims.values()), key=STATUS_ORDER.index, default=NONE)

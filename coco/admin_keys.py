@@ -237,7 +237,7 @@ def _public(jwk: Mapping[str, Any]) -> object:
         return rsa.RSAPublicNumbers(e, n).public_key()
     if kty == "OKP" and curve == "Ed25519":
         return ed25519.Ed25519PublicKey.from_public_bytes(_member(jwk, "x"))
-    if kty == "EC" and curve in _JWK_CURVES:
+    if kty == "EC" and isinstance(curve, str) and curve in _JWK_CURVES:
         point = b"\x04" + _member(jwk, "x") + _member(jwk, "y")  # SEC 1 section 2.3.3
         return ec.EllipticCurvePublicKey.from_encoded_point(_JWK_CURVES[curve], point)
     raise CocoSetting("a JWK is not of kind EC, OKP or RSA, or on a curve that is not offered")

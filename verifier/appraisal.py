@@ -357,7 +357,7 @@ def _observed(claims: Mapping[str, Any], comparable: tuple[str, ...]) -> frozens
 
 def _policy_input(claims: dict[str, Any], verified: VerifiedEvidence, selection: Selection) -> bytes:
     """The input document: the claims, the reference values, what the verification came to."""
-    references = {"reference": entries(selection.values)}
+    references = {"reference": entries(selection.values, selection.declared)}
     if selection.unverified:
         references["unverified_reference"] = entries(selection.unverified)
     verification = {

@@ -96,7 +96,7 @@ def check(name: str, value: object) -> None:
         raise TooLarge(f"the value of {name} has {size} bytes of JSON, the limit is {MAX_VALUE_BYTES}")
 
 
-def register_in(  # noqa: PLR0913 (each is a column)
+def register_in(
     connection: Connection,
     name: str,
     value: object,

@@ -65,3 +65,10 @@ class CocoSetting(ConfigurationError):
 
     code = "coco.setting"
     advice = "Correct the named setting; docs/configuration.md lists every one."
+
+
+class ForeignTokenInvalid(AccessError):
+    """A token of another attestation service does not hold, is of none that we trust, or binds no key."""
+
+    code = "coco.foreign_token"
+    advice = "Attest at a service that [[coco.trusted_issuers]] names, and send a token that is in its time."

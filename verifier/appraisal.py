@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from policy.port import CompiledPolicy
     from rvps.model import ReferenceLookup, ReferenceValue, Selection
     from verifier.challenges import ChallengeStore
-    from verifier.ear import EarSigner
+    from verifier.ear import Signer
     from verifier.model import TeeVerifier
     from verifier.records import AppraisalRecorder
     from wire.evidence import Evidence
@@ -130,7 +130,7 @@ class Appraiser:
         references: ReferenceLookup,
         audience: str,
         challenges: ChallengeStore | None = None,
-        signer: EarSigner | None = None,
+        signer: Signer | None = None,
         recorder: AppraisalRecorder | None = None,
         lifetime: timedelta = timedelta(minutes=5),
         default_policy: str = "default",

@@ -95,4 +95,6 @@ class ForeignTokenInvalid(AccessError):
     """A token of another attestation service does not hold, is of none that we trust, or binds no key."""
 
     code = "coco.foreign_token"
-    advice = "Attest at a service that [[coco.trusted_issuers]] names, and send a token that is in its time."
+    advice = (
+        "Attest at a service that [[coco.trusted_issuers]] names, and send a token that is in its time."
+    )

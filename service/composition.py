@@ -28,7 +28,7 @@ from policy.port import PolicyKind
 from policy.store import PolicyStore
 from provenance.keys import from_pem
 from rvps.lookup import DatabaseReferenceLookup
-from service import engines, trust_refresh, verifiers
+from service import engines, issuers, trust_refresh, verifiers
 from service.access import TokenStore
 from service.active_policies import ActivePolicies, Pipelines
 from service.feed import key as feed_key
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from coco.foreign_tokens import ForeignTokens
     from policy.port import PolicyEngine
     from service.settings import Settings
     from verifier.tpm.settings import TpmSettings
@@ -74,6 +75,7 @@ class Services:
     pipelines: Pipelines
     tokens: TokenStore
     token_keys: TokenKeys
+    foreign_tokens: ForeignTokens
     tees: frozenset[str]
     tpm_settings: TpmSettings
     challenges: ChallengeStore
@@ -179,6 +181,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
         pipelines=pipelines,
         tokens=TokenStore(database),
         token_keys=keys,
+        foreign_tokens=issuers.foreign_tokens(settings),
         tees=frozenset(tees),
         tpm_settings=tpm_settings,
         challenges=challenges,

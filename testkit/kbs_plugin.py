@@ -3,8 +3,8 @@
 What it answers is read from the path:
 
 * ``admin/...`` is for administrators, the rest is not; ``open/...`` needs no encryption, the rest does;
-* ``status/<code>`` answers with that status, ``hang`` answers late, ``crash`` ends the call with an exception,
-  ``big`` answers more than a client takes, ``type/<name>`` answers with a content type out of ``TYPES``;
+* ``status/<code>`` answers with that status, ``hang`` answers late, ``crash`` ends the call with an
+  exception, ``big`` answers more than a client takes, ``type/<name>`` with a content type of ``TYPES``;
 * everything else is told back: method, path, query and body.
 """
 

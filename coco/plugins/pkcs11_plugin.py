@@ -10,8 +10,8 @@ POST     ``wrap-key``                administrators: RSA-OAEP encryption of the 
 GET      ``wrap-key``                attested guests: decryption of the body
 =======  ==========================  ==========================================================
 
-What an HSM does is no transaction of ours, so the audit record of a call (``requested``) is committed before
-it: of changes, and of what guests get. ``DELETE`` is ours; the reference has none.
+What an HSM does is no transaction of ours, so the audit record of a call (``requested``) is committed
+before it: of changes, and of what guests get. ``DELETE`` is ours; the reference has none.
 
 Source of paths and roles: Trustee, the plugin ``pkcs11``.
 """

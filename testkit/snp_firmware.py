@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from common.encoding import b64url_encode
-from verifier.snp.certificate_table import encode_certificate_table
+from common.snp_certificate_table import encode_certificate_table
 from verifier.snp.collateral import FixedCollateral
 from verifier.snp.products import HWID_BYTES, Product, SigningKey, Tcb, encode_tcb
 from verifier.snp.report import KEY_SIGNING_SHIFT, REPORT_BYTES, SIGNED_BYTES

@@ -27,9 +27,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from common.checks import Check, Checks, Verdict
 from common.encoding import b64url_decode
 from common.errors import InvalidSetting, Malformed, TooLarge
+from common.snp_certificate_table import parse_certificate_table
 from verifier import vendor_roots
 from verifier.errors import CertificateInvalid, EndorsementMissing, RootUntrusted
-from verifier.snp.certificate_table import parse_certificate_table
 from verifier.snp.certificates import (
     check_authority,
     common_name,

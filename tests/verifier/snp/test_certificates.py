@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import Malformed, TooLarge, TouchstoneError
+from common.snp_certificate_table import encode_certificate_table, parse_certificate_table
 from testkit.snp_firmware import SnpFirmware, amd_name, der_ia5_string, der_integer
 from verifier.errors import CertificateInvalid
 from verifier.snp import der
-from verifier.snp.certificate_table import encode_certificate_table, parse_certificate_table
 from verifier.snp.certificates import check_authority, common_name
 from verifier.snp.products import Product, SigningKey
 from verifier.snp.vek import check_vek

@@ -86,7 +86,7 @@ class KbsPluginServer:
     def __enter__(self) -> Self:
         """Start."""
         self._server = grpc.server(ThreadPoolExecutor(max_workers=4))
-        plugin_pb2_grpc.add_KbsPluginServicer_to_server(_Plugin(), self._server)
+        plugin_pb2_grpc.add_KbsPluginServicer_to_server(_Plugin(), self._server)  # type: ignore[no-untyped-call]
         address = f"localhost:{self.port}"
         if self._certificate is None:
             self.port = self._server.add_insecure_port(address)

@@ -171,7 +171,7 @@ class _Server:
         Raises:
             PluginUnavailable: no answer.
         """
-        stub = plugin_pb2_grpc.KbsPluginStub(self._opened())
+        stub = plugin_pb2_grpc.KbsPluginStub(self._opened())  # type: ignore[no-untyped-call]
         try:
             return getattr(stub, method)(message, timeout=self._backend.timeout_ms / 1000)
         except grpc.RpcError as error:
@@ -244,11 +244,13 @@ def _credentials(backend: ExternalBackend) -> Any:
     """
 
     def read(path: Path | None) -> bytes | None:
-        return path and read_limited(path, what="certificate", max_bytes=_MAX_CERTIFICATES)
+        if path is None:
+            return None
+        return read_limited(path, what="certificate", max_bytes=_MAX_CERTIFICATES)
 
     try:
         authorities, chain = read(backend.ca_certificate), read(backend.client_certificate)
-        key = backend.client_key and read_private(backend.client_key, what="client key")
+        key = None if backend.client_key is None else read_private(backend.client_key, what="client key")
     except TouchstoneError as error:  # names a path of ours, which is not for the caller
         raise PluginUnavailable(
             f"the certificates for plugin {backend.name} cannot be read, or others can read the key"

@@ -8,7 +8,7 @@ import pytest
 
 from coco.errors import PluginFailed
 from coco.plugins.port import PluginCall
-from coco.plugins.resource import ResourcePlugin, resource_ref
+from coco.plugins.resource import ResourcePlugin, path_ref, resource_ref
 from common.errors import TooLarge, TouchstoneError
 from kms import secret_id
 from kms.errors import AuditUnavailable, SecretNotFound
@@ -38,14 +38,14 @@ def test_delete_destroys_every_version_and_a_second_time_there_is_none(plugin, s
     plugin.handle(_call("POST", body=b"x"), by="a", now=now)
     plugin.handle(_call("POST", body=b"y"), by="a", now=now)
     plugin.handle(_call("DELETE"), by="a", now=now)
-    states = {v.state.value for v in secrets.describe(resource_ref(PATH)).versions}
+    states = {v.state.value for v in secrets.describe(path_ref(PATH)).versions}
     assert states == {"destroyed"}
     assert len(events()) == 4
     for path in (PATH, ("default", "test", "never")):
         with pytest.raises(SecretNotFound):
             plugin.handle(_call("DELETE", path), by="a", now=now)
     plugin.handle(_call("POST", body=b"again"), by="a", now=now)
-    assert secrets.describe(resource_ref(PATH)).latest_version == 3
+    assert secrets.describe(path_ref(PATH)).latest_version == 3
 
 
 def test_a_change_that_cannot_be_recorded_is_not_made(plugin, secrets, database, now):
@@ -53,7 +53,7 @@ def test_a_change_that_cannot_be_recorded_is_not_made(plugin, secrets, database,
         connection.exec_driver_sql("DROP TABLE audit_head")
     with pytest.raises(AuditUnavailable):
         plugin.handle(_call("POST", body=b"x"), by="a", now=now)
-    assert secrets.find(resource_ref(PATH)) is None
+    assert secrets.find(path_ref(PATH)) is None
 
 
 def test_who_may_call_what(plugin):
@@ -107,7 +107,7 @@ def test_a_guests_get_is_not_answered_here(plugin, now):
 )
 def test_a_path_that_is_none_names_nothing(plugin, path, now):
     for call in (
-        lambda: resource_ref(path),
+        lambda: path_ref(path),
         lambda: plugin.handle(_call("POST", path, b"x"), by="a", now=now),
     ):
         with pytest.raises(PluginFailed):
@@ -116,7 +116,7 @@ def test_a_path_that_is_none_names_nothing(plugin, path, now):
 
 @pytest.mark.parametrize("path", [("default", "key", "1"), ("_a", "-b", "c.d-e_f"), ("A" * 128, "b", "c")])
 def test_the_paths_of_the_reference_are_taken(path):
-    assert resource_ref(path).id == "/".join(path)
+    assert path_ref(path).id == resource_ref(_call("GET", path)).id == "/".join(path)
 
 
 @pytest.mark.parametrize("body", [b"", b"x" * 4097])

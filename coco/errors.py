@@ -117,3 +117,12 @@ class ReferenceValueUnknown(NotFound):
 
     code = "coco.reference_value_unknown"
     advice = "Check the id; expired, replaced and retracted values are not served."
+
+
+class ForeignTokenInvalid(AccessError):
+    """A token of another attestation service does not hold, is of none that we trust, or binds no key."""
+
+    code = "coco.foreign_token"
+    advice = (
+        "Attest at a service that [[coco.trusted_issuers]] names, and send a token that is in its time."
+    )

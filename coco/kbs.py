@@ -320,7 +320,8 @@ def verification_requests(attestation: Attestation, tee: Tee) -> list[Verificati
     devices = _devices(evidence.additional_evidence)
     bound = StructuredRuntimeData(runtime_data.device(nonce, key))
     found += [
-        VerificationRequest(tee=name, evidence=devices[name], runtime_data=bound) for name in sorted(devices)
+        VerificationRequest(tee=name, evidence=devices[name], runtime_data=bound)
+        for name in sorted(devices)
     ]
     return found
 

@@ -19,6 +19,7 @@ import msgspec
 
 from coco.errors import (
     AdminDenied,
+    ForeignTokenInvalid,
     HandshakeRefused,
     PluginFailed,
     PluginUnavailable,
@@ -103,6 +104,7 @@ _REFUSALS: Final[tuple[tuple[type[TouchstoneError], Refusal], ...]] = (
     (TeeKeyRefused, Refusal("JweError", 400)),
     (SessionUnbound, Refusal("TokenVerifierError", 401, detail=_TOKEN)),
     (EarInvalid, Refusal("TokenVerifierError", 401, detail=_TOKEN)),
+    (ForeignTokenInvalid, Refusal("TokenVerifierError", 401, detail=_TOKEN)),
     (PolicyError, Refusal("PolicyEngineError", 400, prefix="Policy engine error: ")),
     (SessionInvalid, Refusal("AttestationError", 401, detail=_ATTEST)),
     (EvidenceError, Refusal("AttestationError", 401, detail=_ATTEST)),

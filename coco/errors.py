@@ -6,7 +6,15 @@ rooms are mapped by class in ``coco.refusals``.
 
 from __future__ import annotations
 
-from common.errors import AccessError, ConfigurationError, EvidenceError, InputError, NotFound
+from common.errors import (
+    AccessError,
+    ConfigurationError,
+    EvidenceError,
+    InputError,
+    NotFound,
+    ReleaseError,
+    UnavailableError,
+)
 
 
 class TeeUnknown(EvidenceError):
@@ -37,6 +45,15 @@ class TokenMissing(AccessError):
     advice = "Attest first, or send the token as `Authorization: Bearer`."
 
 
+class TeeKeyRefused(ReleaseError):
+    """The guest's public key is not one that this server encrypts to."""
+
+    code = "coco.tee_key"
+    advice = (
+        "Use an EC key on P-256, P-384 or P-521, RSA of 2048 to 8192 bits, or ML-KEM-768; public part only."
+    )
+
+
 class AdminDenied(AccessError):
     """The administrator's token does not hold, or no rule allows its role this call."""
 
@@ -58,6 +75,13 @@ class PluginFailed(InputError):
 
     code = "coco.plugin"
     advice = "Check path and method against the plugin's documentation."
+
+
+class PluginUnavailable(UnavailableError):
+    """A plugin's backend (HSM, external server) does not answer; nothing was assumed in its place."""
+
+    code = "coco.plugin_unavailable"
+    advice = "Start the backend, and check endpoint, certificates, PIN file and time-out of the plugin."
 
 
 class CocoSetting(ConfigurationError):

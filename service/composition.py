@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -34,14 +33,14 @@ from service.access import TokenStore
 from service.active_policies import ActivePolicies, Pipelines
 from service.feed import key as feed_key
 from service.feed.subscriber import Peer, Subscriber
-from service.keys import SigningKeys
 from service.sources import plan
+from service.token_keys import TokenKeys, open_folder, token_keys
 from service.trust_gate import TrustGate, read_policy_keys
 from storage.database import Database
 from storage.migrate import check, migrate
 from verifier.appraisal import Appraiser
 from verifier.challenges import ChallengeStore
-from verifier.ear import EarSigner, EarVerifier
+from verifier.ear import EarVerifier
 from verifier.records import AppraisalRecorder
 
 if TYPE_CHECKING:
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from verifier.tpm.settings import TpmSettings
 
 _LOG = logging.getLogger("touchstone.composition")
-_DEVELOPER = "touchstone"
 _FIRST_START = "first start"
 _FOLDER_MODE = 0o700
 _SHIPPED = (PolicyKind.APPRAISAL, PolicyKind.RELEASE)
@@ -75,8 +73,7 @@ class Services:
     policies: ActivePolicies
     pipelines: Pipelines
     tokens: TokenStore
-    signer: EarSigner
-    verifying_keys: list[dict[str, str]]
+    token_keys: TokenKeys
     tees: frozenset[str]
     tpm_settings: TpmSettings
     challenges: ChallengeStore
@@ -130,7 +127,7 @@ def prepare(settings: Settings, clock: Callable[[], datetime] = utc_now) -> None
     database = Database(settings.database_url)
     try:
         migrate(database)
-        SigningKeys(settings.keys_dir).private_key()
+        open_folder(settings).maintain(now)
         FileRootKey.open_or_create(settings.keys_dir / "root.key")
         CheckpointKey.open_or_create(settings.keys_dir / "audit-checkpoint.pem")
         feed_key.open_or_create(settings.keys_dir / feed_key.FILE)
@@ -154,15 +151,8 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
     engine = engines.policy_engine(settings.policy)
     policy_store = PolicyStore(database)
     policies = ActivePolicies(policy_store, engine)
-    keys = SigningKeys(settings.keys_dir)
-    verifying_keys = keys.verifying_keys(clock())
+    keys = token_keys(settings, clock())
     pipelines = Pipelines(policy_store, _trust_gate(settings, engine))
-    signer = EarSigner(
-        keys.private_key(),
-        issuer=settings.token.issuer,
-        developer=_DEVELOPER,
-        build=metadata.version("touchstone"),
-    )
     tees = verifiers.tee_verifiers(settings)
     tpm_settings = verifiers.tpm_settings(settings.tpm)
     challenges = ChallengeStore(
@@ -188,8 +178,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
         policies=policies,
         pipelines=pipelines,
         tokens=TokenStore(database),
-        signer=signer,
-        verifying_keys=verifying_keys,
+        token_keys=keys,
         tees=frozenset(tees),
         tpm_settings=tpm_settings,
         challenges=challenges,
@@ -200,7 +189,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
             references=DatabaseReferenceLookup(database),
             audience=settings.server.audience,
             challenges=challenges,
-            signer=signer,
+            signer=keys,
             recorder=recorder,
             lifetime=timedelta(seconds=settings.token.lifetime_s),
             default_policy=settings.policy.appraisal,
@@ -215,9 +204,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
             database=database,
             secrets=secrets,
             audit=audit,
-            ears=EarVerifier(
-                verifying_keys, issuer=settings.token.issuer, audience=settings.server.audience
-            ),
+            ears=EarVerifier(keys, issuer=settings.token.issuer, audience=settings.server.audience),
             policies=policies,
             quota=_quota(settings),
             checkpointer=checkpointer,

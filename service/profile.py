@@ -27,14 +27,31 @@ def enforce(settings: Settings) -> None:
         InvalidSetting: naming the switches.
     """
     listen_address(settings.server.listen)
-    if (settings.server.tls_certificate is None) != (settings.server.tls_key is None):
-        raise InvalidSetting("[server] tls_certificate and tls_key go together")
+    _require_whole(settings)
     switches = insecure_switches(settings)
     if settings.profile == "production" and switches:
         raise InvalidSetting(
             f"the production profile refuses: {'; '.join(switches)}",
             advice='Remove the setting, or use profile = "development" where nothing is at stake.',
         )
+
+
+def _require_whole(settings: Settings) -> None:
+    """Refuse what is configured by half."""
+    server, token = settings.server, settings.token
+    if (server.tls_certificate is None) != (server.tls_key is None):
+        raise InvalidSetting("[server] tls_certificate and tls_key go together")
+    if (server.tls_client_ca is None) != (server.tls_client_certificates == "off"):
+        raise InvalidSetting("[server] tls_client_ca and tls_client_certificates go together")
+    if server.tls_client_ca is not None and server.tls_certificate is None:
+        raise InvalidSetting("[server] client certificates need tls_certificate and tls_key")
+    if server.engine == "granian" and server.tls_client_certificates == "admin":
+        raise InvalidSetting(
+            '[server] tls_client_certificates = "admin": granian does not say who connects',
+            advice='Use engine = "gunicorn", or "required".',
+        )
+    if token.certificate_chain is not None and token.signing_key is None:
+        raise InvalidSetting("[token] certificate_chain goes with signing_key")
 
 
 def insecure_switches(settings: Settings) -> tuple[str, ...]:

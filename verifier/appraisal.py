@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from policy.port import CompiledPolicy
     from rvps.model import ReferenceLookup, ReferenceValue, Selection
     from verifier.challenges import ChallengeStore
-    from verifier.ear import EarSigner
+    from verifier.ear import Signer
     from verifier.model import TeeVerifier
     from verifier.records import AppraisalRecorder
     from wire.evidence import Evidence
@@ -130,7 +130,7 @@ class Appraiser:
         references: ReferenceLookup,
         audience: str,
         challenges: ChallengeStore | None = None,
-        signer: EarSigner | None = None,
+        signer: Signer | None = None,
         recorder: AppraisalRecorder | None = None,
         lifetime: timedelta = timedelta(minutes=5),
         default_policy: str = "default",
@@ -357,7 +357,7 @@ def _observed(claims: Mapping[str, Any], comparable: tuple[str, ...]) -> frozens
 
 def _policy_input(claims: dict[str, Any], verified: VerifiedEvidence, selection: Selection) -> bytes:
     """The input document: the claims, the reference values, what the verification came to."""
-    references = {"reference": entries(selection.values)}
+    references = {"reference": entries(selection.values, selection.declared)}
     if selection.unverified:
         references["unverified_reference"] = entries(selection.unverified)
     verification = {

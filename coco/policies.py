@@ -88,9 +88,7 @@ class CocoPolicies:
         _require_class(policy_id)
         return self._store.active(PolicyKind.APPRAISAL, policy_id).text
 
-    def _set(
-        self, kind: PolicyKind, name: str, text_b64: str, *, by: str, now: datetime
-    ) -> PolicyVersion:
+    def _set(self, kind: PolicyKind, name: str, text_b64: str, *, by: str, now: datetime) -> PolicyVersion:
         text = _decoded(text_b64)
         source = PolicySource(kind, text)
         self._engine.compile(source)

@@ -88,7 +88,9 @@ class KbsRoutes:
             ("Content-Length", str(len(body))),
         ]
         start_response(_STATUS_LINES.get(status, str(status)), headers)
-        self._done(environ["REQUEST_METHOD"], segments[0], status, time.perf_counter() - started, request_id)
+        self._done(
+            environ["REQUEST_METHOD"], segments[0], status, time.perf_counter() - started, request_id
+        )
         return [body]
 
     def _served(
@@ -133,7 +135,12 @@ class KbsRoutes:
         status = refusal.accurate if self._accurate else refusal.reference
         if not logged:
             metrics.refused(error.code)
-            fields = {"request_id": request_id, "code": error.code, "status": status, "cause": error.message}
+            fields = {
+                "request_id": request_id,
+                "code": error.code,
+                "status": status,
+                "cause": error.message,
+            }
             level = logging.ERROR if status >= _INTERNAL else logging.INFO
             _LOG.log(level, "refused", extra={"fields": fields | _named(error.details)})
         body = _ENCODER.encode(refusals.information(error, refusal))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from coco.attestation import AttestationService
 from coco.kbs import KbsApi
-from coco.plugins.port import PluginRegistry
 from coco.policies import CocoPolicies
 from coco.reference_values import ReferenceValueService
 from coco.release import POLICY, ResourceReleases
@@ -25,7 +24,7 @@ from common.files import read_private
 from kms.files import create_once
 from rvps.lookup import DatabaseReferenceLookup
 from service import verifiers
-from service.coco.admin import admin_gate, plugins
+from service.coco_admin import admin_gate, plugin_registry
 from service.issuers import foreign_tokens
 from verifier.appraisal import Appraiser
 from verifier.coco_token import CocoVerifier
@@ -131,7 +130,7 @@ def build(settings: Settings, core: Core) -> CocoParts:
         declared_values=coco.declared_reference_values,
         pipelines=core.pipelines,
     )
-    gate = admin_gate(settings, core.tokens)
+    gate = admin_gate(coco.admin, tokens=core.tokens)
     kbs = KbsApi(
         sessions=KbsSessions(core.database, session_key(settings.keys_dir), lifetime=lifetime),
         attestation=attestation,
@@ -147,7 +146,9 @@ def build(settings: Settings, core: Core) -> CocoParts:
             lift_floors=coco.lift_release_floors,
             allow_rsa1_5=coco.rsa1_5,
         ),
-        plugins=PluginRegistry(plugins(settings, core.secrets, core.audit, release_policy=POLICY)),
+        plugins=plugin_registry(
+            coco.plugins, secrets=core.secrets, audit=core.audit, release_policy=POLICY
+        ),
         gate=gate,
         policies=policies,
         reference_values=reference_values,
@@ -156,9 +157,7 @@ def build(settings: Settings, core: Core) -> CocoParts:
 
 
 def _appraiser(settings: Settings, core: Core) -> Appraiser:
-    lookup = DatabaseReferenceLookup(
-        core.database, declared_values=settings.coco.declared_reference_values
-    )
+    lookup = DatabaseReferenceLookup(core.database, declared_values=settings.coco.declared_reference_values)
     return Appraiser(
         verifiers=core.tees,
         policies=core.policies,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from coco.release import POLICY as RESOURCE_POLICY
 from common.errors import InvalidSetting, TouchstoneError
 from common.files import read_limited
 from kms.audit import AuditLog
@@ -58,7 +59,16 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("touchstone.composition")
 _FIRST_START = "first start"
 _FOLDER_MODE = 0o700
-_SHIPPED = (PolicyKind.APPRAISAL, PolicyKind.RELEASE)
+# What is put in force at the first start: kind, name in force, name under which it is shipped.
+_SHIPPED = (
+    (PolicyKind.APPRAISAL, "default", "default"),
+    (PolicyKind.RELEASE, "default", "default"),
+    (PolicyKind.RESOURCE, RESOURCE_POLICY, "default"),
+    *(
+        (PolicyKind.APPRAISAL, f"default_{tee_class}", f"default_{tee_class}")
+        for tee_class in ("cpu", "gpu", "switch", "ppcie", "dcu", "nvidia-dpu")
+    ),
+)
 SHIPPED_NAME = "default"
 _MAX_KEY_BYTES = 16 << 10
 _REMEMBERED = 4096  # policy decisions a worker keeps, about 2 KiB each
@@ -262,15 +272,15 @@ def _make_data_dir(settings: Settings) -> None:
 
 def _install_shipped(store: PolicyStore, now: datetime) -> None:
     """Put and activate the shipped policies where no policy of their name was ever active."""
-    for kind in _SHIPPED:
-        if store.history(kind, SHIPPED_NAME):
+    for kind, name, shipped_name in _SHIPPED:
+        if store.history(kind, name):
             continue
-        source = shipped.load(kind, SHIPPED_NAME)
-        version = store.put(kind, SHIPPED_NAME, source.text, by=_FIRST_START, now=now)
+        source = shipped.load(kind, shipped_name)
+        version = store.put(kind, name, source.text, by=_FIRST_START, now=now)
         try:
-            store.active(kind, SHIPPED_NAME)
+            store.active(kind, name)
         except PolicyNotFound:
-            store.activate(kind, SHIPPED_NAME, version.version, by=_FIRST_START, now=now)
+            store.activate(kind, name, version.version, by=_FIRST_START, now=now)
 
 
 def _peers(settings: Settings) -> dict[str, Peer]:

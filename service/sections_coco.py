@@ -63,8 +63,8 @@ class CocoSettings(BaseModel):
     declared_reference_values: bool = Field(
         default=False,
         description=(
-            "Take unsigned reference values by an administrator's word (`sample` messages) and count them in"
-            " appraisals for Confidential Containers. Nothing but that word vouches for them."
+            "Take unsigned reference values by an administrator's word (`sample` messages) and count them"
+            " in appraisals for Confidential Containers. Nothing but that word vouches for them."
         ),
     )
     rsa1_5: bool = Field(

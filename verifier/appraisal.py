@@ -375,8 +375,8 @@ def _policy_input(claims: dict[str, Any], verified: VerifiedEvidence, selection:
 
 def all_relied_on(result: Appraisal) -> tuple[str, ...]:
     """Ids of everything that the result rests on: verified, unverified and declared."""
-    every = (*result.relied_on, *result.relied_on_unverified, *result.relied_on_declared)
-    return tuple(value.id for value in every)
+    signed = tuple(value.id for value in (*result.relied_on, *result.relied_on_unverified))
+    return (*signed, *(word.id for word in result.relied_on_declared))
 
 
 def expiries(result: Appraisal) -> Iterable[datetime]:

@@ -1,11 +1,11 @@
 """``/kbs/v0``: the KBS protocol's HTTP, below Flask.
 
-The protocol has one catch-all route whose first segment decides, answers errors in a form of its own, and is
-called by guests in numbers, so it is served here as a WSGI application of its own (``service.direct`` says
-what Flask's part of a request costs). Order: prefix, method, body (bounded before it is read), ``coco.kbs``,
-answer; a refusal is logged under the request id that the answer carries.
+The protocol has one catch-all route whose first segment decides, answers errors in a form of its own, and
+is called by guests in numbers, so it is served here as a WSGI application of its own (``service.direct``
+says what Flask's part of a request costs). Order: prefix, method, body (bounded before it is read),
+``coco.kbs``, answer; a refusal is logged under the request id that the answer carries.
 
-The cookie is ``HttpOnly``, ``SameSite=Strict`` and of path ``/kbs/v0``, and ``Secure`` wherever TLS reaches us.
+The cookie is ``HttpOnly``, ``SameSite=Strict`` and of path ``/kbs/v0``; ``Secure`` where TLS reaches us.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from common.errors import InvalidSetting
+from service.sections_coco_admin import insecure_switches as insecure_switches_of_coco_admin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,6 +105,7 @@ def _switches(settings: Settings) -> Iterator[str]:
         yield "[server] listens beyond loopback without TLS: admin tokens would be readable"
     if settings.policy.engine == "opa" and _is_clear(settings.policy.opa.url):
         yield "[policy.opa] url is plain HTTP beyond loopback: decisions could be forged"
+    yield from insecure_switches_of_coco_admin(settings.coco.admin, settings.coco.plugins)
 
 
 def _is_clear(url: str) -> bool:

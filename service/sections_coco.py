@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.sections_coco_admin import CocoAdminSection, CocoPluginSection
 from service.sections_issuers import TrustedIssuerSection  # noqa: TC001 (pydantic resolves it)
 
 _MIB = 1 << 20
@@ -78,6 +79,10 @@ class CocoSettings(BaseModel):
         ),
     )
     token: CocoTokenSettings = Field(default_factory=CocoTokenSettings)
+    admin: CocoAdminSection = Field(default_factory=CocoAdminSection)
+    plugins: tuple[CocoPluginSection, ...] = Field(
+        default=(), max_length=8, description="Plugins beside `resource` (docs/kbs-admin.md)."
+    )
     trusted_issuers: tuple[TrustedIssuerSection, ...] = Field(
         default=(),
         max_length=64,

@@ -31,6 +31,7 @@ from rvps.lookup import DatabaseReferenceLookup
 from service import engines, issuers, trust_refresh, verifiers
 from service.access import TokenStore
 from service.active_policies import ActivePolicies, Pipelines
+from service.coco import parts as coco_parts
 from service.feed import key as feed_key
 from service.feed.subscriber import Peer, Subscriber
 from service.sources import plan
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
     from coco.foreign_tokens import ForeignTokens
     from policy.port import PolicyEngine
+    from service.coco.parts import CocoParts
     from service.settings import Settings
     from verifier.tpm.settings import TpmSettings
 
@@ -88,6 +90,7 @@ class Services:
     releases: ReleaseService
     feed_key: Ed25519PrivateKey
     subscriber: Subscriber
+    coco: CocoParts
 
     def close(self) -> None:
         """Write what is queued, sign the audit log's end, close the database."""
@@ -171,6 +174,34 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
     root_key = FileRootKey.open_or_create(settings.keys_dir / "root.key")
     secrets = SecretStore(database, root_key, max_bytes=settings.limits.resource_bytes)
     secrets.require_root_key()
+    tokens = TokenStore(database)
+    # A server that is gone denies: its decisions are not remembered past it.
+    remembered = _REMEMBERED if engine.name == "regorus" else 0
+    releases = ReleaseService(
+        database=database,
+        secrets=secrets,
+        audit=audit,
+        ears=EarVerifier(keys, issuer=settings.token.issuer, audience=settings.server.audience),
+        policies=policies,
+        quota=_quota(settings),
+        checkpointer=checkpointer,
+        declared_values=settings.coco.declared_reference_values,
+    )
+    core = coco_parts.Core(
+        database=database,
+        engine=engine,
+        policy_store=policy_store,
+        policies=policies,
+        pipelines=pipelines,
+        tokens=tokens,
+        token_keys=keys,
+        tees=tees,
+        recorder=recorder,
+        audit=audit,
+        secrets=secrets,
+        releases=releases,
+        remembered_decisions=remembered,
+    )
     return Services(
         settings=settings,
         clock=clock,
@@ -179,7 +210,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
         policy_store=policy_store,
         policies=policies,
         pipelines=pipelines,
-        tokens=TokenStore(database),
+        tokens=tokens,
         token_keys=keys,
         foreign_tokens=issuers.foreign_tokens(settings),
         tees=frozenset(tees),
@@ -196,24 +227,16 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
             recorder=recorder,
             lifetime=timedelta(seconds=settings.token.lifetime_s),
             default_policy=settings.policy.appraisal,
-            # A server that is gone denies: its decisions are not remembered past it.
-            remembered_decisions=_REMEMBERED if engine.name == "regorus" else 0,
+            remembered_decisions=remembered,
         ),
         audit=audit,
         checkpoint_key=checkpoint_key,
         checkpointer=checkpointer,
         secrets=secrets,
-        releases=ReleaseService(
-            database=database,
-            secrets=secrets,
-            audit=audit,
-            ears=EarVerifier(keys, issuer=settings.token.issuer, audience=settings.server.audience),
-            policies=policies,
-            quota=_quota(settings),
-            checkpointer=checkpointer,
-        ),
+        releases=releases,
         feed_key=feed_key.open_or_create(settings.keys_dir / feed_key.FILE),
         subscriber=Subscriber(database, audit, pipelines, _peers(settings)),
+        coco=coco_parts.build(settings, core),
     )
 
 

@@ -99,6 +99,10 @@ def _switches(settings: Settings) -> Iterator[str]:
         yield "[snp] extra_anchors trusts test firmware as if it were AMD's"
     if settings.snp.enabled and settings.snp.revocation != "require":
         yield '[snp] revocation = "if-present" accepts revoked certificates where no list is at hand'
+    if settings.coco.sample_tee:
+        yield "[coco] sample_tee accepts evidence that anybody can make"
+    if settings.coco.lift_release_floors:
+        yield "[coco] lift_release_floors lets a policy release secrets to contraindicated guests"
     host, _ = listen_address(settings.server.listen)
     encrypted = settings.server.tls_key is not None or settings.server.behind_tls_proxy
     if not encrypted and not is_loopback(host):

@@ -34,7 +34,10 @@ class CocoTokenSettings(BaseModel):
     )
     verbose: bool = Field(
         default=True,
-        description="Keep `additional-evidence` in the runtime data; without it tokens with many GPUs are short.",
+        description=(
+            "Keep `additional-evidence` in the runtime data; without it tokens of guests with many GPUs"
+            " stay short."
+        ),
     )
 
 

@@ -233,8 +233,8 @@ class EventLogBroken(UnavailableError):
     advice = "Restart the guest: a register cannot be taken back. Let one agent alone extend the register."
 
 
-class InitDataMismatch(EvidenceError):
+class InitDataDiffers(EvidenceError):
     """The TEE carries other init-data than the agent was given."""
 
-    code = "evidence.init_data"
+    code = "evidence.init_data_differs"
     advice = "Start the guest with the digest of exactly this init-data text, byte for byte."

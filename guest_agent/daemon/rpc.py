@@ -216,16 +216,16 @@ class _ImagePull(confidential_data_hub_pb2_grpc.ImagePullServiceServicer):
 
 
 def _register_agent(server: grpc.Server, services: GuestServices) -> None:
-    attestation_agent_pb2_grpc.add_AttestationAgentServiceServicer_to_server(_Agent(services), server)
+    attestation_agent_pb2_grpc.add_AttestationAgentServiceServicer_to_server(_Agent(services), server)  # type: ignore[no-untyped-call]
 
 
 def _register_hub(server: grpc.Server, services: GuestServices) -> None:
     hub = confidential_data_hub_pb2_grpc
-    hub.add_SealedSecretServiceServicer_to_server(_SealedSecret(services), server)
-    hub.add_GetResourceServiceServicer_to_server(_GetResource(services), server)
-    hub.add_SecureMountServiceServicer_to_server(_SecureMount(), server)
-    hub.add_ImagePullServiceServicer_to_server(_ImagePull(), server)
-    keyprovider_pb2_grpc.add_KeyProviderServiceServicer_to_server(_KeyProvider(services), server)
+    hub.add_SealedSecretServiceServicer_to_server(_SealedSecret(services), server)  # type: ignore[no-untyped-call]
+    hub.add_GetResourceServiceServicer_to_server(_GetResource(services), server)  # type: ignore[no-untyped-call]
+    hub.add_SecureMountServiceServicer_to_server(_SecureMount(), server)  # type: ignore[no-untyped-call]
+    hub.add_ImagePullServiceServicer_to_server(_ImagePull(), server)  # type: ignore[no-untyped-call]
+    keyprovider_pb2_grpc.add_KeyProviderServiceServicer_to_server(_KeyProvider(services), server)  # type: ignore[no-untyped-call]
 
 
 def _key_input(request: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""The systemd unit of the guest's services: systemd's own check where it is there, and what must be in it."""
+"""The systemd unit of the guest's services: systemd checks it where it is there, and we read it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def test_systemd_accepts_it(tmp_path):
         return  # what follows reads it without systemd
     unit = tmp_path / _UNIT.name
     unit.write_text(_UNIT.read_text().replace("/usr/bin/touchstone-guest", "/bin/true"))
-    answer = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        ["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False
+    )
     assert (answer.returncode, answer.stdout + answer.stderr) == (0, "")
 
 

@@ -163,6 +163,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         credentials: resources that are fetched to files before anything is served.
         credentials_dir: the folder that these must be in.
         allow_sample: attest as ``sample`` where there is no TEE; development alone.
+        allow_sample_device: also send evidence of ``sampledevice``; development alone.
+        tpm_device: send a TPM that is not the TEE's own as an additional device: nothing binds it to the TEE.
         max_waiting: requests that wait for KBS, attestation service or TEE at the same time; fewer than
             ``max_requests`` of each interface, so that what waits for nobody is still answered.
     """
@@ -178,6 +180,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     credentials: tuple[Credential, ...] = ()
     credentials_dir: str = f"{RUN_DIR}/cdh/kbs"
     allow_sample: bool = False
+    allow_sample_device: bool = False
+    tpm_device: bool = False
     max_waiting: Count = 16
 
 
@@ -247,8 +251,8 @@ def check(settings: Settings, *, development: bool) -> None:
 def _check_protection(settings: Settings) -> None:
     if settings.sealed_secrets.skip_verification:
         raise DevelopmentOnly("sealed_secrets.skip_verification accepts secrets that nobody signed")
-    if settings.allow_sample:
-        raise DevelopmentOnly("allow_sample makes evidence that proves nothing")
+    if settings.allow_sample or settings.allow_sample_device:
+        raise DevelopmentOnly("allow_sample and allow_sample_device make evidence that proves nothing")
 
 
 def address(text: str, *, what: str) -> tuple[str, int]:

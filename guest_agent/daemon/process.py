@@ -111,7 +111,9 @@ def compose(settings: Settings, root: Path, stack: ExitStack) -> tuple[GuestServ
         TouchstoneError: no TEE, other init-data than the platform's, or a setting that cannot be used.
     """
     attester = detect(root, allow_sample=settings.allow_sample)
-    devices = detect_devices(root, allow_sample=settings.allow_sample)
+    devices = detect_devices(
+        root, primary=attester, with_tpm=settings.tpm_device, allow_sample=settings.allow_sample_device
+    )
     text = _init_data(settings, attester)
     tokens: dict[str, Tokens] = {}
     secrets: Secrets | None = None

@@ -278,4 +278,4 @@ def read_key(folder: Path, name: str) -> bytes:
 
 
 def _json(document: Any) -> bytes:
-    return msgspec.json.encode(document)
+    return msgspec.json.encode(document, order="sorted")  # as the reference has it

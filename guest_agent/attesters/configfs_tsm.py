@@ -117,7 +117,7 @@ class TsmReports:
 
 
 class ConfigfsTsmAttester:
-    """Makes SNP evidence from configfs-tsm (``guest_agent.attesters.Attester``). Arguments as ``TsmReports``."""
+    """Makes SNP evidence (``guest_agent.attesters.Attester``); arguments as ``TsmReports``."""
 
     def __init__(
         self,

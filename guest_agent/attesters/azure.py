@@ -1,11 +1,12 @@
 """Azure confidential VMs: the paravisor's report in the vTPM, and what the metadata service adds to it.
 
-The HCL report is in NV index 0x01400001: a header of 32 bytes, the hardware report (SNP report, or TDREPORT of
-1024 bytes), at 0x4C0 the kind of report, then the runtime claims whose hash the hardware report carries. The
-attestation key at handle 0x81000003 is named in those claims.
+The HCL report is in NV index 0x01400001: a header of 32 bytes, the hardware report (SNP report, or
+TDREPORT of 1024 bytes), at 0x4C0 the kind of report, then the runtime claims whose hash the hardware
+report carries. The attestation key at handle 0x81000003 is named in those claims.
 
-The instance metadata service makes a TD quote of the TDREPORT and gives the VCEK. It is reached over plain HTTP
-at a link-local address that ends in the host: nothing that it says is believed, a verifier checks it.
+The instance metadata service makes a TD quote of the TDREPORT and gives the VCEK. It is reached over
+plain HTTP at a link-local address that ends in the host: nothing that it says is believed, a verifier
+checks it.
 
 Sources: Microsoft, "Azure confidential VM guest attestation: HCL report format"; azure-cvm-tooling.
 """

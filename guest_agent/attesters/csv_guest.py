@@ -1,10 +1,10 @@
 """Hygon CSV reports and runtime registers from ``/dev/csv-guest``.
 
-A report is asked for with the extended request: user data (64), a nonce of ours (16), SM3 of both (32), magic,
-flags. Firmware that knows it answers with version 2, older firmware leaves magic and flags unread and answers
-with version 1; which it was the MAC tells: HMAC-SM3 with our nonce as key over PEK, serial number and reserved
-bytes, at the offset of the version. In version 1 these and the nonce are masked with the report's ``anonce``;
-after the check they are unmasked, as the reference attester hands them on.
+A report is asked for with the extended request: user data (64), a nonce of ours (16), SM3 of both (32),
+magic, flags. Firmware that knows it answers with version 2, older firmware leaves magic and flags unread
+and answers with version 1; which it was the MAC tells: HMAC-SM3 with our nonce as key over PEK, serial
+number and reserved bytes, at the offset of the version. In version 1 these and the nonce are masked with
+the report's ``anonce``; after the check they are unmasked, as the reference attester hands them on.
 
 Structs (little endian)::
 

@@ -1,8 +1,8 @@
 """TPM operations that evidence of Confidential Containers needs: quotes over 24 PCRs, NV reads, extends.
 
-The attestation key is a provisioned one (``handle``), or RSA-2048 with RSASSA and SHA-256 below the endorsement
-key, made when first needed and kept until the TPM is reset. A quote and its register values are of one
-moment: tpm2_quote compares them, and the lock keeps our own extends out.
+The attestation key is a provisioned one (``handle``), or RSA-2048 with RSASSA and SHA-256 below the
+endorsement key, made when first needed and kept until the TPM is reset. A quote and its register values
+are of one moment: tpm2_quote compares them, and the lock keeps our own extends out.
 
 PCRs 17 to 22 belong to the dynamic root of trust: most TPMs let only its software extend them, so runtime
 measurements go to one of 8 to 15 there. 16 and 23 can be reset by software.

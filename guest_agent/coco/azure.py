@@ -1,7 +1,8 @@
 """Evidence of Azure confidential VMs: quote of the vTPM, HCL report, and VCEK (SNP) or TD quote (TDX).
 
-The quote's qualifying data are the report data as they are, up to 64 bytes. Binary members are base64url with
-padding, quote and registers hex, the signature without the TPM's header, as the reference attester writes them.
+The quote's qualifying data are the report data as they are, up to 64 bytes. Binary members are base64url
+with padding, quote and registers hex, the signature without the TPM's header, as the reference attester
+writes them.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 TEE                     looked for
 ======================  =================================================================================
 ``tdx``                 ``/dev/tdx_guest`` (``tdx-guest``, ``tdx-attest``), or provider ``tdx_guest``
-``sgx``                 ``/dev/attestation/quote`` (Gramine); ``/dev/sgx`` with ``OCCLUM`` in the environment
+``sgx``                 ``/dev/attestation/quote`` (Gramine); ``/dev/sgx`` with ``OCCLUM`` in the env
 ``az-tdx-vtpm``,        a TPM, Azure's chassis tag, and an HCL report of that kind in the vTPM
 ``az-snp-vtpm``
 ``snp``                 ``/dev/sev-guest`` or its platform device, or provider ``sev_guest``
@@ -109,7 +109,7 @@ def detect(
         return SampleAttester()
     raise TeeUnavailable(
         "no TEE was found in this guest",
-        advice="Check that the guest was started as a confidential one, and that the agent may open its device.",
+        advice="Check that the guest was started as a confidential one and that the agent may open it.",
     )
 
 

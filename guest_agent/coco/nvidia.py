@@ -1,7 +1,7 @@
 """NVIDIA GPUs: found, but no evidence is made here.
 
-Evidence comes from the driver's management library (NVML), which is no dependency of this agent. A guest that
-must prove its GPU runs the reference attestation agent, or a later version of this one.
+Evidence comes from the driver's management library (NVML), which is no dependency of this agent. A guest
+that must prove its GPU runs the reference attestation agent, or a later version of this one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class NvidiaAttester:
         """None."""
         return None
 
-    def evidence(self, report_data: bytes) -> dict[str, Any]:
+    def evidence(self, report_data: bytes) -> dict[str, Any]:  # noqa: ARG002
         """No evidence.
 
         Raises:

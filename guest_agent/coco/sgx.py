@@ -1,9 +1,10 @@
 """Intel SGX evidence: a DCAP quote, from Gramine's ``/dev/attestation`` or Occlum's ``/dev/sgx``.
 
-Gramine: 64 bytes go to ``user_report_data``, then ``quote`` is read. Occlum: one call tells the quote's size,
-another makes it; the struct is three addresses (report data, length in and out, quote).
+Gramine: 64 bytes go to ``user_report_data``, then ``quote`` is read. Occlum: one call tells the quote's
+size, another makes it; the struct is three addresses (report data, length in and out, quote).
 
-Sources: Gramine documentation, "Attestation and secret provisioning"; Occlum, ``tools/toolchains/dcap_lib``.
+Sources: Gramine documentation, "Attestation and secret provisioning"; Occlum,
+``tools/toolchains/dcap_lib``.
 """
 
 from __future__ import annotations

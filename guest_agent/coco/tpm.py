@@ -1,7 +1,7 @@
-"""TPM evidence as Confidential Containers has it: a quote over 24 PCRs and the attestation key's public part.
+"""TPM evidence as Confidential Containers has it: a quote over 24 PCRs and the attestation key.
 
-Neither an EK certificate nor an event log goes along: a verifier must know the key. Touchstone's own protocol
-(``guest_agent.attesters.tpm``) proves it by credential activation.
+Neither an EK certificate nor an event log goes along: a verifier must know the key. Touchstone's own
+protocol (``guest_agent.attesters.tpm``) proves it by credential activation.
 """
 
 from __future__ import annotations

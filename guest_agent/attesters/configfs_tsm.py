@@ -3,8 +3,8 @@
 Order: make a folder of our own name; check the provider; note the generation; write ``inblob``; read
 ``outblob`` and ``auxblob``; check that the generation counts our one write and no other; remove the folder.
 
-Providers: ``sev_guest`` (SEV-SNP: report and certificate table), ``tdx_guest`` (TDX: quote), ``arm_cca_guest``
-(Arm CCA: token).
+Providers: ``sev_guest`` (SEV-SNP: report and certificate table), ``tdx_guest`` (TDX: quote),
+``arm_cca_guest`` (Arm CCA: token).
 
 Source: Linux, Documentation/ABI/testing/configfs-tsm (attributes ``inblob``, ``outblob``, ``auxblob``,
 ``provider``, ``generation``; the last counts writes, so that a caller can tell its own from another's).
@@ -117,7 +117,7 @@ class TsmReports:
 
 
 class ConfigfsTsmAttester:
-    """Makes SNP evidence from configfs-tsm (``guest_agent.attesters.Attester``). Arguments as ``TsmReports``."""
+    """Makes SNP evidence (``guest_agent.attesters.Attester``); arguments as ``TsmReports``."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """Calls to character devices: request numbers of Linux, structs with addresses, one seam for tests.
 
-A struct that holds addresses is packed by hand; what they point to lives in ``Buffer`` objects, which must
-outlive the call. ``Ioctl`` is ``fcntl.ioctl``: a test gives another one, sees the number and every byte, and
-answers by writing to the same addresses.
+A struct that holds addresses is packed by hand; what they point to lives in ``Buffer`` objects, which
+must outlive the call. ``Ioctl`` is ``fcntl.ioctl``: a test gives another one, sees the number and every
+byte, and answers by writing to the same addresses.
 
 Source: Linux, include/uapi/asm-generic/ioctl.h.
 """

@@ -2,9 +2,9 @@
 
 Structs (little endian, natural alignment)::
 
-    snp_guest_request_ioctl  u8 msg_version, 7 bytes, u64 req_data, u64 resp_data, u64 exitinfo2      32 bytes
-    snp_ext_report_req       u8 user_data[64], u32 vmpl, u8 rsvd[28], u64 certs_address, u32 certs_len  112
-    snp_report_resp          u32 status, u32 report_size, u8 rsvd[24], report                           4000
+    snp_guest_request_ioctl  u8 msg_version, 7 bytes, u64 req_data, u64 resp_data, u64 exitinfo2
+    snp_ext_report_req       u8 user_data[64], u32 vmpl, u8 rsvd[28], u64 certs_address, u32 certs_len
+    snp_report_resp          u32 status, u32 report_size, u8 rsvd[24], report (4000 bytes in all)
 
 The upper half of ``exitinfo2`` is the host's error: 1 says that the certificates need more room, and
 ``certs_len`` how much.

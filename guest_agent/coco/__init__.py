@@ -6,6 +6,7 @@ service of Confidential Containers reads.
 
 from __future__ import annotations
 
+from guest_agent.coco.detection import Probes, by_name, detect, detect_devices
 from guest_agent.coco.protocol import CocoAttester, Registers
 
-__all__ = ["CocoAttester", "Registers"]
+__all__ = ["CocoAttester", "Probes", "Registers", "by_name", "detect", "detect_devices"]

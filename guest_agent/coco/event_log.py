@@ -1,4 +1,4 @@
-"""The event log that goes with evidence: the firmware's (CCEL), and after it what the agent logged (AAEL)."""
+"""The event log of evidence: the firmware's (CCEL), and after it what the agent logged (AAEL)."""
 
 from __future__ import annotations
 

@@ -3,8 +3,9 @@
 The kernel's ``/dev/tdx_guest`` gives a TDREPORT, which only a quoting service makes a quote of: without
 configfs-tsm (Linux 6.7) there is no evidence here.
 
-Sources: Linux, Documentation/ABI/testing/sysfs-devices-virtual-misc-tdx_guest (``measurements/rtmrN:sha384``:
-reading gives the value, writing extends by a digest); UEFI 2.11 section 38.4.1 (PCR to CC register).
+Sources: Linux, Documentation/ABI/testing/sysfs-devices-virtual-misc-tdx_guest
+(``measurements/rtmrN:sha384``: reading gives the value, writing extends by a digest); UEFI 2.11 section
+38.4.1 (PCR to CC register).
 """
 
 from __future__ import annotations

@@ -123,13 +123,6 @@ class UnwrapFailed(ReleaseError):
     advice = "Check that the key in the KBS is the one that encrypted it, 32 bytes for A256GCM."
 
 
-class InitDataUnconfirmed(EvidenceError):
-    """The init-data that was given is not the one that the platform was launched with."""
-
-    code = "evidence.init_data_unconfirmed"
-    advice = "Give the init-data of this launch; where the platform cannot tell, do not give any."
-
-
 class NotConfigured(ConfigurationError):
     """The guest agent was not told of the service that this needs."""
 
@@ -237,5 +230,4 @@ class InitDataDiffers(EvidenceError):
     """The TEE carries other init-data than the agent was given."""
 
     code = "evidence.init_data_differs"
-    code = "evidence.launched_otherwise"
     advice = "Start the guest with the digest of exactly this init-data text, byte for byte."

@@ -164,7 +164,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         credentials_dir: the folder that these must be in.
         allow_sample: attest as ``sample`` where there is no TEE; development alone.
         allow_sample_device: also send evidence of ``sampledevice``; development alone.
-        tpm_device: send a TPM that is not the TEE's own as an additional device: nothing binds it to the TEE.
+        tpm_device: send a TPM that is not the TEE's own as an additional device; nothing binds the two.
         max_waiting: requests that wait for KBS, attestation service or TEE at the same time; fewer than
             ``max_requests`` of each interface, so that what waits for nobody is still answered.
     """

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-_ROOT: Final = "touchstone.guest"
+_OURS: Final = ("touchstone.guest", "guest_agent")
 
 
 class _Lines(logging.Formatter):
@@ -30,13 +30,15 @@ class _Lines(logging.Formatter):
 
 
 def configure(level: str) -> None:
-    """Log to standard error from ``level`` up."""
+    """Log to standard error: our own from ``level`` up, libraries' warnings; of urllib3 errors alone."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines())
-    logger = logging.getLogger(_ROOT)
-    logger.handlers[:] = [handler]
-    logger.setLevel(level.upper())
-    logger.propagate = False
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    for name in _OURS:
+        logging.getLogger(name).setLevel(level.upper())
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 def _where(record: logging.LogRecord) -> str:

@@ -24,7 +24,7 @@ from common.encoding import identifier
 from common.errors import Malformed, NotFound, TooLarge
 from guest_agent import sealed
 from guest_agent.daemon import keyprovider
-from guest_agent.errors import Busy, InitDataUnconfirmed, NotConfigured
+from guest_agent.errors import Busy, InitDataDiffers, NotConfigured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -166,7 +166,7 @@ class GuestServices:
         Raises:
             Malformed: not the size of a digest.
             InitDataUnfit: the platform has no place for one.
-            InitDataUnconfirmed: it is another, or the platform holds none.
+            InitDataDiffers: it is another, or the platform holds none.
         """
         require_init_data(self._attester, digest)
 
@@ -242,16 +242,16 @@ def require_init_data(attester: CocoAttester, digest: bytes) -> None:
     Raises:
         Malformed: another size.
         InitDataUnfit: the platform has no place for one.
-        InitDataUnconfirmed: it is another, or the platform holds none.
+        InitDataDiffers: it is another, or the platform holds none.
     """
     if len(digest) not in _INIT_DATA_SIZES:
         raise Malformed("an init-data digest has 32, 48 or 64 bytes")
     expected = init_data.field_of(attester.tee, digest)
     held = attester.init_data_digest()
     if held is None:
-        raise InitDataUnconfirmed(f"a guest on {attester.tee} cannot tell its init-data")
+        raise InitDataDiffers(f"a guest on {attester.tee} cannot tell its init-data")
     if expected != held:
-        raise InitDataUnconfirmed("the platform was launched with other init-data")
+        raise InitDataDiffers("the platform was launched with other init-data")
 
 
 def read_key(folder: Path, name: str) -> bytes:

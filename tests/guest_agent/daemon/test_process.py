@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from guest_agent.daemon.credentials import target
-from guest_agent.errors import InitDataUnconfirmed
+from guest_agent.errors import InitDataDiffers
 from tests.guest_agent.daemon.kbs import Kbs
 from tests.guest_agent.daemon.running import Guest
 
@@ -168,7 +168,7 @@ def test_init_data_that_the_platform_does_not_confirm():
     guest.members["init_data"] = {"file": str(text)}
     code, error = failed(guest)
     assert code in {1, 2}
-    assert error in {"input.init_data", InitDataUnconfirmed.code}
+    assert error in {"input.init_data", InitDataDiffers.code}
     other = Guest()
     other.options += ["--initdata-digest", "not base64"]
     assert failed(other) == (2, "input.malformed")

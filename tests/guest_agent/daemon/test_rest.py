@@ -291,3 +291,12 @@ def test_nothing_secret_is_logged(guest):
     assert "eyJ" not in text
     for line in text.splitlines():
         assert {"time", "level", "logger", "message"} <= set(json.loads(line))
+
+
+def test_devices_have_evidence_of_their_own():
+    with Kbs() as kbs, Guest(kbs.url, allow_sample_device=True, grpc={"enabled": False}) as guest:
+        assert json.loads(guest.get("/info").data)["additional_tees"] == ["sampledevice"]
+        answer = guest.get("/aa/additional-evidence?runtime_data=xxxx").data
+        assert answer == b'{"sampledevice":{"report_data":"eHh4eA==","svn":"1"}}'
+        kbs.resources["default/test/dummy"] = b"x"
+        assert guest.get("/cdh/resource/default/test/dummy").data == b"x"

@@ -35,7 +35,7 @@ from guest_agent.daemon.tokens import KbsTokens
 from guest_agent.errors import NotConfigured
 from guest_agent.kbs_client import KbsClient
 from guest_agent.kbs_hosts import KbsHosts
-from guest_agent.measurements import RuntimeMeasurements
+from guest_agent.measurements import EVENT_LOG, RuntimeMeasurements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,7 +130,12 @@ def compose(settings: Settings, root: Path, stack: ExitStack) -> tuple[GuestServ
     services = GuestServices(
         attester,
         devices=devices,
-        measurements=RuntimeMeasurements(attester, enabled=settings.event_log.enabled),
+        measurements=RuntimeMeasurements(
+            attester,
+            enabled=settings.event_log.enabled,
+            default_register=settings.event_log.register,
+            log=root / EVENT_LOG.relative_to("/"),
+        ),
         secrets=secrets,
         tokens=tokens,
         key_dir=Path(settings.sealed_secrets.key_dir),
@@ -183,7 +188,7 @@ def _init_data(settings: Settings, attester: CocoAttester) -> str | None:
     if section.file is None:
         return None
     raw = read_limited(Path(section.file), what="init-data", max_bytes=init_data.MAX_BYTES)
-    require_init_data(attester, init_data.parse(raw).digest)
+    require_init_data(attester, init_data.parse(raw))
     return raw.decode("utf-8")
 
 

@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from common import init_data
 from common.encoding import identifier
 from common.errors import Malformed, NotFound, TooLarge
-from guest_agent import sealed
+from guest_agent import init_data, sealed
 from guest_agent.daemon import keyprovider
 from guest_agent.errors import Busy, InitDataDiffers, NotConfigured
+from guest_agent.measurements import Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from common.init_data import InitData
     from guest_agent.coco import CocoAttester
-    from guest_agent.measurements import Result
     from guest_agent.resource_uri import ResourceUri
 
 MAX_REPORT_DATA: Final = 64
@@ -161,13 +161,7 @@ class GuestServices:
         return self._measurements.extend(domain, operation, content, register)
 
     def bind_init_data(self, digest: bytes) -> None:
-        """Hold a digest against that of the launch.
-
-        Raises:
-            Malformed: not the size of a digest.
-            InitDataUnfit: the platform has no place for one.
-            InitDataDiffers: it is another, or the platform holds none.
-        """
+        """Hold a digest against that of the launch. Errors: see ``require_init_data``."""
         require_init_data(self._attester, digest)
 
     def resource(self, uri: ResourceUri) -> bytes:
@@ -232,26 +226,18 @@ class GuestServices:
             self._waiting.release()
 
 
-def require_init_data(attester: CocoAttester, digest: bytes) -> None:
-    """Hold an init-data digest against what the platform was launched with.
-
-    Args:
-        attester: knows what the platform's field holds.
-        digest: 32, 48 or 64 bytes.
+def require_init_data(attester: CocoAttester, data: InitData | bytes) -> None:
+    """Hold init-data, or its digest, against that of the launch; a TPM's PCR 8 is extended if it is zero.
 
     Raises:
-        Malformed: another size.
-        InitDataUnfit: the platform has no place for one.
-        InitDataDiffers: it is another, or the platform holds none.
+        Malformed: a digest of another size than 32, 48 or 64 bytes.
+        InitDataUnfit: the platform has no place for one of that algorithm.
+        InitDataDiffers: it is another, or the platform cannot tell.
     """
-    if len(digest) not in _INIT_DATA_SIZES:
+    if isinstance(data, bytes) and len(data) not in _INIT_DATA_SIZES:
         raise Malformed("an init-data digest has 32, 48 or 64 bytes")
-    expected = init_data.field_of(attester.tee, digest)
-    held = attester.init_data_digest()
-    if held is None:
+    if init_data.bind(attester, data) is not Result.OK:
         raise InitDataDiffers(f"a guest on {attester.tee} cannot tell its init-data")
-    if expected != held:
-        raise InitDataDiffers("the platform was launched with other init-data")
 
 
 def read_key(folder: Path, name: str) -> bytes:

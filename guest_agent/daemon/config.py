@@ -15,8 +15,9 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from common import strict_json
 from common.addresses import is_loopback
-from common.errors import InvalidSetting, TouchstoneError
+from common.errors import InputError, InvalidSetting, TouchstoneError
 from common.files import read_limited
 from guest_agent import resource_uri
 from guest_agent.daemon.boot import Credential  # noqa: TC001 (msgspec resolves it at run time)
@@ -192,19 +193,27 @@ def load(path: Path) -> dict[str, object]:
         NotFound: no such file.
         InvalidSetting: not TOML, an unknown member, or a value that cannot be.
     """
-    document = read_toml(path)
+    document = read_document(path)
     convert(document)
     return document
 
 
-def read_toml(path: Path) -> dict[str, object]:
-    """A TOML file.
+def read_document(path: Path) -> dict[str, object]:
+    """A file of JSON where its name ends in ``.json``, of TOML otherwise.
 
     Raises:
         NotFound, TooLarge: see ``read_limited``.
-        InvalidSetting: not TOML.
+        InvalidSetting: neither.
     """
     data = read_limited(path, what="configuration", max_bytes=_MAX_FILE)
+    if path.suffix == ".json":
+        try:
+            document = strict_json.loads(data, what="configuration", max_bytes=_MAX_FILE)
+        except InputError as error:
+            raise InvalidSetting(f"{path} is not JSON") from error
+        if not isinstance(document, dict):
+            raise InvalidSetting(f"{path} is not a JSON object")
+        return document
     try:
         return tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -7,8 +7,9 @@ route.
 Invariants:
 
 * A caller that is not on loopback nor in ``peers`` is answered 403, whatever it asks.
-* ``Host`` is an address or name of ours. A page in a browser that had its own name point to 127.0.0.1 (DNS
-  rebinding) sends that name, and is refused; a page that posts from elsewhere sends ``Origin``, likewise.
+* ``Host`` is an address or name of ours, or the address that was connected to. A page in a browser that had
+  its own name point to 127.0.0.1 (DNS rebinding) sends that name, and is refused; a page that posts from
+  elsewhere sends ``Origin``, likewise.
 * An answer is whole: its length is sent first, and no part of it before all of it is there.
 * Of an error that is not ours nothing leaves but that there was one.
 """
@@ -288,8 +289,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._require_name(_host_of(origin))
 
     def _require_name(self, host: str | None) -> None:
-        if host is None or not (is_loopback(host) or host in self.server.names):
+        ours = host is not None and (is_loopback(host) or host in {*self.server.names, self._own_address()})
+        if not ours:
             raise PeerRefused("the request is for another host, or comes from a page of one")
+
+    def _own_address(self) -> str:
+        """The address that was connected to: no page can have it as the name of another host."""
+        return str(self.connection.getsockname()[0]).removeprefix("::ffff:")
 
     def _body(self) -> bytes:
         if "Transfer-Encoding" in self.headers:

@@ -123,9 +123,12 @@ class RpcServers:
         self._servers.append(server)
         if path is not None:
             self._sockets.append(path)
-            if self._group is not None:
-                os.chown(path, -1, self._group)
-            path.chmod(_SOCKET_MODE)
+            try:
+                path.chmod(_SOCKET_MODE)
+                if self._group is not None:
+                    os.chown(path, -1, self._group)
+            except OSError as error:
+                raise InvalidSetting(f"cannot give {path} to its group ({error.strerror})") from error
 
 
 class _Agent(attestation_agent_pb2_grpc.AttestationAgentServiceServicer):

@@ -121,7 +121,7 @@ def _reading(
         path = next((root / name for name in usual if (root / name).exists()), None)
     if path is None:
         return {}
-    reading = read(config.read_toml(path))
+    reading = read(config.read_document(path))
     warnings.extend(f"{path.name}: {name} is not used" for name in reading.ignored)
     return reading.members
 

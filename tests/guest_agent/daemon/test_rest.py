@@ -13,6 +13,8 @@ from joserfc import jwt
 
 from common import runtime_data
 from common.encoding import b64_decode, b64url_decode, b64url_encode
+from testkit.daemon import free_port
+from tests.components import require
 from tests.guest_agent.daemon.kbs import Kbs
 from tests.guest_agent.daemon.running import Guest
 
@@ -300,3 +302,31 @@ def test_devices_have_evidence_of_their_own():
         assert answer == b'{"sampledevice":{"report_data":"eHh4eA==","svn":"1"}}'
         kbs.resources["default/test/dummy"] = b"x"
         assert guest.get("/cdh/resource/default/test/dummy").data == b"x"
+
+
+def own_address() -> str | None:
+    """An address of this machine beyond loopback; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        address = str(probe.getsockname()[0])
+        return None if address.startswith("127.") else address
+
+
+@pytest.mark.parametrize(("peers", "expected"), [("203.0.113.0/24", 403), ("own", 200)])
+def test_callers_beyond_loopback(peers, expected):
+    address = own_address()
+    require(address, "this machine has no address beyond loopback")
+    port = free_port()
+    rest = {"listen": f"0.0.0.0:{port}", "peers": [f"{address}/32" if peers == "own" else peers]}
+    with Guest(rest=rest, grpc={"enabled": False}) as guest:
+        guest.url = f"http://{address}:{port}"
+        response = guest.get("/info")
+        assert response.status == expected
+        if expected == 403:
+            assert code_of(response) == (403, "access.peer")
+        else:
+            assert guest.get("/info", headers={"Host": "evil.example"}).status == 403
+            assert guest.get("/info", headers={"Origin": "http://192.0.2.7"}).status == 403

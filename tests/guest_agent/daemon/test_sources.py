@@ -274,3 +274,11 @@ def test_every_member_of_the_tables_is_one_of_ours():
             for part in filter(None, target.split(".")):
                 assert part in value, target
                 value = value[part]
+
+
+def test_a_reference_file_of_json(tmp_path):
+    text = json.dumps({"token_configs": {"kbs": {"url": "https://kbs.example"}}})
+    assert gather(tmp_path, aa=write(tmp_path, "aa.json", text)).settings.kbs.url == "https://kbs.example"
+    for text in ("[]", "{", '{"log":{},"log":{}}'):
+        with pytest.raises(InvalidSetting):
+            gather(tmp_path, aa=write(tmp_path, "aa.json", text))

@@ -22,7 +22,7 @@ Source: coco-wire section 3; error texts that clients show are the reference's.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from coco import extractors
 from coco.errors import ExtractorUnknown, MessageMalformed, UnsignedRefused
@@ -39,7 +39,7 @@ from rvps.queries import MAX_PAGE, list_reference_values
 from rvps.records import ValueState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -69,13 +69,21 @@ _MAX_VALUE_AUDITED: Final = 8 << 10
 _STATED: Final = DerivationRequest(rule="reference-values")
 
 
+class Pipelines(Protocol):
+    """Gives the pipelines of the trust policies in force."""
+
+    def of(self, name: str) -> Pipeline:
+        """That of the trust policy of a name."""
+
+
 class ReferenceValueService:
     """Registers, answers, lists and deletes reference values. Thread-safe.
 
     Args:
         database: the stores.
         audit: its log.
-        pipeline: gives the pipeline of the trust policy in force, for signed types.
+        pipelines: of the trust policies in force, for signed types.
+        trust_policy: which of them decides about signed messages.
         declared_values: whether declared values count here; unsigned messages are refused if not.
     """
 
@@ -83,14 +91,16 @@ class ReferenceValueService:
         self,
         database: Database,
         audit: AuditLog,
-        pipeline: Callable[[], Pipeline],
         *,
         declared_values: bool,
+        pipelines: Pipelines,
+        trust_policy: str = "default",
     ) -> None:
         """Keep them."""
         self._database = database
         self._audit = audit
-        self._pipeline = pipeline
+        self._pipelines = pipelines
+        self._trust_policy = trust_policy
         self._declared_values = declared_values
 
     def register(self, message: str, *, by: str, now: datetime) -> None:
@@ -182,7 +192,7 @@ class ReferenceValueService:
                 words = declared.everything(connection, now)
         return _merged(values, words)
 
-    def delete(self, name: str, by: str, now: datetime) -> bool:
+    def delete(self, name: str, *, by: str, now: datetime) -> bool:
         """Take a declared value away; whether there was one. A verified value is retracted, not deleted.
 
         Raises:
@@ -198,7 +208,7 @@ class ReferenceValueService:
 
     def _take_signed(self, kind: str, payload: SignedPayload, by: str, now: datetime) -> None:
         envelope, requests = payload.envelope, payload.requests
-        pipeline = self._pipeline()
+        pipeline = self._pipelines.of(self._trust_policy)
         if kind == _CORIM:
             envelope = extractors.unwrapped(envelope)
             if not extractors.is_signed_corim(envelope):
@@ -233,7 +243,7 @@ class ReferenceValueService:
 
 
 def declared_event(made: DeclaredValue, by: str, now: datetime) -> AuditEvent:
-    """The audit record of a declared value: what stands under the name now, since the log is its history."""
+    """The audit record of a declared value: what stands there now, since the log is its history."""
     text = json.dumps(made.value, sort_keys=True)
     details = {
         "id": made.id,

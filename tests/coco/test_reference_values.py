@@ -52,8 +52,21 @@ def pipeline() -> Pipeline:
     return Pipeline(trust.parse(json.dumps(document).encode()))
 
 
+class Pipelines:
+    """The pipeline of one trust policy, as the server's gives that of the active one."""
+
+    def __init__(self, one: Pipeline) -> None:
+        self._one = one
+
+    def of(self, name: str) -> Pipeline:
+        assert name == "default"
+        return self._one
+
+
 def service(database: Database, *, declared_values: bool = True) -> ReferenceValueService:
-    return ReferenceValueService(database, AuditLog(database), pipeline, declared_values=declared_values)
+    return ReferenceValueService(
+        database, AuditLog(database), declared_values=declared_values, pipelines=Pipelines(pipeline())
+    )
 
 
 def message(content: object, kind: str = "sample", **more: object) -> str:
@@ -161,8 +174,8 @@ def test_the_version_may_be_left_out(database: Database) -> None:
 def test_a_value_is_deleted_once(database: Database) -> None:
     rvps = service(database)
     rvps.register(message({"rvps:///example.org/image:1": ["1"]}), by="admin", now=NOW)
-    assert rvps.delete("rvps:///example.org/image:1", "admin", NOW)
-    assert not rvps.delete("rvps:///example.org/image:1", "admin", NOW)
+    assert rvps.delete("rvps:///example.org/image:1", by="admin", now=NOW)
+    assert not rvps.delete("rvps:///example.org/image:1", by="admin", now=NOW)
     assert rvps.list(NOW) == {}
     assert [action for action, _ in events(database)] == ["reference.declare", "reference.undeclare"]
 
@@ -303,10 +316,8 @@ def test_a_signed_type_says_what_to_derive(database: Database) -> None:
 
 
 def test_a_signed_corim_is_verified_and_mapped(database: Database) -> None:
-    policy = material.policy()
-    rvps = ReferenceValueService(
-        database, AuditLog(database), lambda: Pipeline(policy), declared_values=False
-    )
+    pipelines = Pipelines(Pipeline(material.policy()))
+    rvps = ReferenceValueService(database, AuditLog(database), declared_values=False, pipelines=pipelines)
     signed = material.sign()
     with pytest.raises(NotDerivable):
         rvps.register(message(signed, "corim"), by="admin", now=NOW)

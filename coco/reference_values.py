@@ -6,7 +6,7 @@ A message is ``{"version": "0.1.0", "type", "payload"}``. Two kinds of types:
   sends them. They become declared values (``rvps.declared``), and are refused where the deployment does
   not let declared values count.
 * Signed (``sigstore-bundle``, ``in-toto``, ``slsa``, ``vsa``, ``dsse``, and ``corim`` with a signature): the
-  payload is an envelope that is admitted under the deployment's trust policy, exactly as a submission to
+  payload is an envelope that is admitted under the deployment's trust policy, as a submission to
   ``/v1/attestations`` is; or a JSON object of the ``envelope`` and the ``derivation`` that is asked for.
 
 Order: message -> version -> type -> payload -> (unsigned) allowed, extracted, checked, stored; (signed)

@@ -91,6 +91,34 @@ class CocoSetting(ConfigurationError):
     advice = "Correct the named setting; docs/configuration.md lists every one."
 
 
+class HandshakeRefused(InputError):
+    """The first message of the handshake is malformed, of another version, or of an unknown TEE."""
+
+    code = "coco.handshake"
+    advice = 'Send {"version": "0.4.0", "tee": ..., "extra-params": ...} with a TEE of a CPU.'
+
+
+class PolicyDocumentInvalid(InputError):
+    """The body of a policy upload is not the documented JSON, or its policy not base64 of text."""
+
+    code = "coco.policy_document"
+    advice = 'Send {"policy": "<base64url of the Rego text>"}; attestation policies with "policy_id".'
+
+
+class RvpsRefused(InputError):
+    """The reference value service does not take the message."""
+
+    code = "coco.rvps"
+    advice = 'Send {"version": "0.1.0", "type": ..., "payload": ...} of a type that is taken here.'
+
+
+class ReferenceValueUnknown(NotFound):
+    """There is no live reference value of that id."""
+
+    code = "coco.reference_value_unknown"
+    advice = "Check the id; expired, replaced and retracted values are not served."
+
+
 class ForeignTokenInvalid(AccessError):
     """A token of another attestation service does not hold, is of none that we trust, or binds no key."""
 

@@ -110,7 +110,7 @@ class ResourceReleases:
             return self._grant(requester, plugin, path, query)
         except ReleaseDenied as error:
             details: dict[str, Any] = {"jti": requester.session.jti, "code": error.code}
-            self._record(requester, plugin, path, "denied", details, now)
+            self._audit.record(_event(requester, _target(plugin, path), "denied", details, now))
             raise
 
     def plugin_answer(
@@ -128,7 +128,7 @@ class ResourceReleases:
         """
         session = requester.session
         details = {"jti": session.jti, "resource_policy": grant.digest, "evidence": session.evidence_digest}
-        self._record(requester, plugin, path, "done", details, now)
+        self._audit.record(_event(requester, _target(plugin, path), "done", details, now))
 
     def encrypted(self, requester: Requester, body: bytes) -> EncryptedResource:
         """Bytes encrypted to the guest's key.
@@ -180,15 +180,12 @@ class ResourceReleases:
                 "there is no resource policy that can be used", details={"reasons": [error.code]}
             ) from error
 
-    def _record(
-        self,
-        requester: Requester,
-        plugin: str,
-        path: Sequence[str],
-        outcome: str,
-        details: dict[str, Any],
-        now: datetime,
-    ) -> None:
-        target = "/".join(("plugin", plugin, *path))[:512]
-        event = AuditEvent("plugin.release", requester.session.actor, target, outcome, now, details)
-        self._audit.record(event)
+
+def _target(plugin: str, path: Sequence[str]) -> str:
+    return "/".join(("plugin", plugin, *path))[:512]
+
+
+def _event(
+    requester: Requester, target: str, outcome: str, details: dict[str, Any], now: datetime
+) -> AuditEvent:
+    return AuditEvent("plugin.release", requester.session.actor, target, outcome, now, details)

@@ -3,9 +3,9 @@
 A token is ours when its header's ``kid`` is one of our keys, else it is of a trusted issuer, where any is
 configured; which of the two is decided by the header before anything is verified, and then holds.
 
-Ours must be bound to a session of ours: results for a relying party's own challenge, or without any, release
-nothing. Of another issuer's token the TEE key and the submodules' status are taken; it rests on no reference
-values of ours, and records name the issuer.
+Ours must be bound to a session of ours: results for a relying party's own challenge, or without any,
+release nothing. Of another issuer's token the TEE key and the submodules' status are taken; it rests on no
+reference values of ours, and records name the issuer.
 """
 
 from __future__ import annotations

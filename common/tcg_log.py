@@ -12,7 +12,9 @@ Rules, all of them strict:
 * the digest size of each algorithm in the header is the algorithm's true one, no algorithm stands
   there twice, and every event has exactly one digest of each;
 * the log ends at the last byte, or at a tail that is 0xFF to the last byte. "Type 0, register 0" is a
-  legal event (EV_PREBOOT_CERT) and ends nothing;
+  legal event (EV_PREBOOT_CERT) and ends nothing. For an area of fixed size that a firmware may fill with
+  zeros (CCEL of td-shim) the caller may allow a zero tail too, after a crypto-agile log only: there an
+  event of zeros would lack its digests;
 * EV_NO_ACTION is never extended; a StartupLocality event sets the first value of PCR 0, once, and only
   before PCR 0 is extended.
 
@@ -106,15 +108,21 @@ class EventLog(msgspec.Struct, frozen=True):
         banks: hash names, in the order of the header (``("sha1",)`` for a legacy log).
         events: in order, without the header record.
         records: number of records, the header record included.
+        end: offset after the last record, where padding begins and further records belong.
     """
 
     banks: tuple[str, ...]
     events: tuple[Event, ...]
     records: int
+    end: int = 0
 
 
-def parse_event_log(data: bytes) -> EventLog:
+def parse_event_log(data: bytes, *, zero_tail: bool = False) -> EventLog:
     """Parse a crypto-agile or legacy log.
+
+    Args:
+        data: the log.
+        zero_tail: whether a crypto-agile log may be followed by zeros.
 
     Raises:
         TooLarge: over 4 MiB or 20,000 events.
@@ -128,10 +136,13 @@ def parse_event_log(data: bytes) -> EventLog:
     end = len(data.rstrip(b"\xff"))
     if first.type == EV_NO_ACTION and first.data.startswith(_SPEC_ID_03):
         sizes = _spec_id(first.data)
+        if zero_tail:
+            end = min(end, len(data.rstrip(b"\x00")))
         events = _events(reader, sizes, [], end)
-        return EventLog(tuple(name for name, _ in sizes.values()), events, len(events) + 1)
+        banks = tuple(name for name, _ in sizes.values())
+        return EventLog(banks, events, len(events) + 1, reader.position)
     events = _events(reader, None, [first], end)
-    return EventLog(("sha1",), events, len(events))
+    return EventLog(("sha1",), events, len(events), reader.position)
 
 
 def replay(log: EventLog, bank: str) -> dict[int, bytes]:
@@ -191,7 +202,7 @@ def _startup_locality(log: EventLog) -> int | None:
 def _events(
     reader: Reader, sizes: dict[int, tuple[str, int]] | None, events: list[Event], end: int
 ) -> tuple[Event, ...]:
-    # From ``end`` on every byte is 0xFF: padding, unless less than a register index is left of it. (An
+    # From ``end`` on every byte is padding, unless less than a register index is left of it. (An
     # EV_NO_ACTION event may name register 0xFFFFFFFF: four bytes alone do not end a log.)
     while reader.remaining and (reader.position < end or reader.remaining < _PADDING_BYTES):
         if len(events) >= MAX_EVENTS:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common.errors import AccessError, ReleaseError, UnavailableError
+from common.errors import (
+    AccessError,
+    EvidenceError,
+    InputError,
+    NotFound,
+    ReleaseError,
+    UnavailableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,3 +90,78 @@ class SecretUndecryptable(ReleaseError):
 
     code = "release.undecryptable"
     advice = "Attest again; if it lasts, the answer is altered on its way."
+
+
+class KbsAnswered:
+    """Mixed into errors that repeat what a KBS answered.
+
+    Attributes:
+        variant: last part of the answer's ``type`` (``PolicyDeny``); empty where it gave none.
+        status: the HTTP status.
+    """
+
+    variant: str = ""
+    status: int = 0
+
+
+class KbsDenied(KbsAnswered, ReleaseError):
+    """The KBS's resource policy does not release this to this guest."""
+
+    code = "release.kbs_denied"
+    advice = "Attesting again changes nothing: compare the attestation result with the resource policy."
+
+
+class KbsResourceUnknown(KbsAnswered, NotFound):
+    """The KBS has no such resource or plugin."""
+
+    code = "input.kbs_resource"
+    advice = "Check repository, type and tag; the reference KBS says the same of a failed backend."
+
+
+class KbsUnauthenticated(KbsAnswered, AccessError):
+    """The KBS accepts neither the session nor the evidence or token of this guest."""
+
+    code = "access.kbs_unauthenticated"
+    advice = "The KBS's log says which check failed: its answer does not."
+
+
+class KbsRefused(KbsAnswered, UnavailableError):
+    """The KBS refused for a reason that is neither policy nor authentication."""
+
+    code = "unavailable.kbs_refused"
+    advice = "The message is the KBS's own."
+
+
+class KbsUnreachable(UnavailableError):
+    """The KBS did not answer, in every attempt."""
+
+    code = "unavailable.kbs"
+    advice = "Check the URL, the network, and the certificate authority for a private one."
+
+
+class KbsHostForbidden(AccessError):
+    """A resource URI names a KBS that is not configured: evidence goes to configured servers alone."""
+
+    code = "access.kbs_host"
+    advice = "Add the host to kbs_hosts if it is meant; never because an image or annotation asks for it."
+
+
+class RuntimeRegisterInvalid(InputError):
+    """The platform has no such measurement register, or software may not extend it."""
+
+    code = "input.runtime_register"
+    advice = "Use a PCR of 8 to 23; on TDX and CSV 16 and above are the last register."
+
+
+class EventLogBroken(UnavailableError):
+    """The agent's event log does not explain the register that it extended."""
+
+    code = "unavailable.event_log"
+    advice = "Restart the guest: a register cannot be taken back. Let one agent alone extend the register."
+
+
+class InitDataMismatch(EvidenceError):
+    """The TEE carries other init-data than the agent was given."""
+
+    code = "evidence.init_data"
+    advice = "Start the guest with the digest of exactly this init-data text, byte for byte."

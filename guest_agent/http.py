@@ -72,12 +72,12 @@ class JsonClient:
         timeout_s: float = 60.0,
     ) -> None:
         """Prepare a connection pool; connects lazily."""
-        self._url = _checked(url)
+        self._url = checked_url(url)
         self._timeout_s = timeout_s
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=connect_timeout_s, read=timeout_s),
             retries=False,
-            ssl_context=_tls(ca_file) if self._url.startswith("https:") else None,
+            ssl_context=tls_context(ca_file) if self._url.startswith("https:") else None,
             headers={"Accept": f"{_JSON}, {_PROBLEM}", "Accept-Encoding": "identity"},
         )
 
@@ -107,12 +107,12 @@ class JsonClient:
                 decode_content=False,
             )
         except urllib3.exceptions.NewConnectionError as error:  # counts as a timeout in urllib3's tree
-            raise FetchFailed(_unreachable(error), advice=_ADVICE_UNREACHABLE) from error
+            raise FetchFailed(unreachable(error), advice=_ADVICE_UNREACHABLE) from error
         except urllib3.exceptions.TimeoutError as error:
             raise ServerTimeout("the server does not answer in time") from error
         except HTTPError as error:
-            raise FetchFailed(_unreachable(error), advice=_ADVICE_UNREACHABLE) from error
-        data = _read(response, deadline)
+            raise FetchFailed(unreachable(error), advice=_ADVICE_UNREACHABLE) from error
+        data = read_bounded(response, deadline)
         content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if _FIRST_SUCCESS <= response.status < _FIRST_REDIRECT and content_type == _JSON:
             return _decode(data, answer)
@@ -124,7 +124,16 @@ class JsonClient:
 _ADVICE_UNREACHABLE: Final = "Check --server, that the server runs, and --ca-file for a private authority."
 
 
-def _checked(url: str) -> str:
+def checked_url(url: str, *, allow_http: bool = False) -> str:
+    """The URL without a closing slash, if it may be used.
+
+    Args:
+        url: ``https://host[:port][/prefix]``, or ``http://`` to a loopback address.
+        allow_http: whether ``http://`` to other hosts is accepted.
+
+    Raises:
+        InvalidSetting: it may not.
+    """
     try:
         parsed = parse_url(url)
     except LocationParseError as error:
@@ -133,7 +142,7 @@ def _checked(url: str) -> str:
         raise InvalidSetting("the server URL is https://host[:port][/prefix]")
     if parsed.auth or parsed.query or parsed.fragment:
         raise InvalidSetting("the server URL has user, query or fragment: none of these is used")
-    if parsed.scheme == "http" and not _is_loopback(parsed.host):
+    if parsed.scheme == "http" and not allow_http and not _is_loopback(parsed.host):
         raise InvalidSetting(
             "plain http to a remote server: nothing would prove which server it is",
             advice="Use an https:// URL, with --ca-file for a private authority.",
@@ -150,7 +159,12 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _tls(ca_file: Path | None) -> ssl.SSLContext:
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """TLS 1.2 or later, certificate and host name checked.
+
+    Raises:
+        InvalidSetting: the file holds no PEM certificates.
+    """
     try:
         context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
     except OSError as error:  # ssl.SSLError is one
@@ -159,7 +173,14 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def _read(response: BaseHTTPResponse, deadline: float) -> bytes:
+def read_bounded(response: BaseHTTPResponse, deadline: float) -> bytes:
+    """The body, within the size limit and before ``deadline`` (``time.monotonic``).
+
+    Raises:
+        ServerAnswerInvalid: compressed, or too large.
+        ServerTimeout: not finished in time.
+        FetchFailed: the connection broke.
+    """
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         response.close()
         raise ServerAnswerInvalid("the server compressed its answer, which was not asked for")
@@ -176,7 +197,7 @@ def _read(response: BaseHTTPResponse, deadline: float) -> bytes:
     except urllib3.exceptions.TimeoutError as error:
         raise ServerTimeout("the server does not finish its answer in time") from error
     except HTTPError as error:
-        raise FetchFailed(_unreachable(error), advice=_ADVICE_UNREACHABLE) from error
+        raise FetchFailed(unreachable(error), advice=_ADVICE_UNREACHABLE) from error
     response.release_conn()
     return bytes(data)
 
@@ -205,7 +226,8 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text[:_MAX_TEXT])
 
 
-def _unreachable(error: HTTPError) -> str:
+def unreachable(error: HTTPError) -> str:
+    """What to say of a connection that failed."""
     if isinstance(error, urllib3.exceptions.SSLError):
         return "the server's certificate does not verify"
     return f"the server does not answer ({type(error).__name__})"

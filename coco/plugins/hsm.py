@@ -116,7 +116,7 @@ class Hsm:
         Raises:
             PluginUnavailable: the token does not answer or take it; what was there still is.
         """
-        template = {
+        template: dict[Any, Any] = {
             Attribute.CLASS: ObjectClass.SECRET_KEY,
             Attribute.KEY_TYPE: KeyType.GENERIC_SECRET,
             Attribute.TOKEN: True,

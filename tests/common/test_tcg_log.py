@@ -62,3 +62,13 @@ def test_foreign_bytes_raise_typed_errors_alone(data: bytes) -> None:
             replay(parse_event_log(log), "sha256")
         except TouchstoneError:
             pass
+
+
+def test_zeros_after_a_log_are_padding_only_where_the_caller_says_so() -> None:
+    log = HEADER + _record(4, b"x\x00\x00")
+    with pytest.raises(Malformed):
+        parse_event_log(log + bytes(64))
+    assert parse_event_log(log + bytes(64), zero_tail=True) == parse_event_log(log)
+    assert parse_event_log(log).end == len(log)
+    with pytest.raises(Malformed):
+        parse_event_log(log + bytes(64) + b"\x01", zero_tail=True)

@@ -192,6 +192,7 @@ def test_algorithm_is_the_keys(tokens: ForeignTokens, service: Service) -> None:
         (lambda: RSAKey.generate_key(2048), "RS256"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # RFC 9864; services still write it
 def test_every_kind_of_key(tmp_path: Path, make: Callable[[], Any], alg: str) -> None:
     service = Service(tmp_path, key=make(), alg=alg)
     tokens = ForeignTokens([service.issuer()])

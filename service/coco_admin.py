@@ -11,10 +11,9 @@ from coco.plugins.hsm import Hsm, HsmConfig
 from coco.plugins.pkcs11_plugin import Pkcs11Plugin
 from coco.plugins.port import PluginRegistry
 from coco.plugins.resource import ResourcePlugin
-from service.profile import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from coco.admin import NativeTokens
@@ -83,17 +82,6 @@ def plugin_registry(
     plugins: list[Plugin] = [ResourcePlugin(secrets, release_policy=release_policy)]
     plugins.extend(_plugin(section, audit) for section in sections)
     return PluginRegistry(plugins)
-
-
-def insecure_switches(admin: CocoAdminSection, plugins: Iterable[CocoPluginSection]) -> Iterator[str]:
-    """What the production profile refuses, one phrase each (``service.profile``)."""
-    if AdminMode(admin.authorization_mode) is AdminMode.INSECURE_ALLOW_ALL:
-        yield '[coco.admin] authorization_mode = "InsecureAllowAll" lets anyone write secrets and policies'
-    for plugin in plugins:
-        for backend in plugin.backends:
-            configured = _backend(backend)
-            if not configured.encrypted and not is_loopback(configured.host):
-                yield f"[[coco.plugins]] {backend.name} is plain HTTP beyond loopback: secrets leak"
 
 
 def _plugin(section: CocoPluginSection, audit: AuditLog) -> Plugin:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 (pydantic resolves it at run time)
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from coco.plugins.external import DEFAULT_TIMEOUT_MS
+from common.addresses import is_loopback
 from service.sections import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 _ENDPOINT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -86,7 +90,7 @@ class PluginBackendSection(Section):
         default=None, description="PEM chain that we present; with `client_key`."
     )
     client_key: Path | None = Field(default=None, description="PEM private key, mode 0600.")
-    timeout_ms: int = Field(default=DEFAULT_TIMEOUT_MS, ge=1, le=60_000, description="Limit of one call.")
+    timeout_ms: int = Field(default=5000, ge=1, le=60_000, description="Limit of one call.")
 
 
 class CocoPluginSection(Section):
@@ -109,3 +113,14 @@ class CocoPluginSection(Section):
     backends: tuple[PluginBackendSection, ...] = Field(
         default=(), max_length=64, description="external: the servers."
     )
+
+
+def insecure_switches(admin: CocoAdminSection, plugins: Iterable[CocoPluginSection]) -> Iterator[str]:
+    """What the production profile refuses, one phrase each (``service.profile``)."""
+    if admin.authorization_mode == "InsecureAllowAll":
+        yield '[coco.admin] authorization_mode = "InsecureAllowAll" lets anyone write secrets and policies'
+    for plugin in plugins:
+        for backend in plugin.backends:
+            parts = urlsplit(backend.endpoint)
+            if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+                yield f"[[coco.plugins]] {backend.name} is plain HTTP beyond loopback: secrets leak"

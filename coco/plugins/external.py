@@ -108,6 +108,7 @@ class ExternalPlugin:
 
         Raises:
             PluginUnknown: no such backend.
+            PluginFailed: path or query is not text.
             PluginUnavailable: the server does not say.
         """
         server, message = self._request(call, plugin_pb2.ValidateAuthRequest)
@@ -149,7 +150,10 @@ class ExternalPlugin:
         server = self._servers.get(call.path[0]) if call.path else None
         if server is None:
             raise PluginUnknown("no external plugin of that name is configured")
-        message = kind(body=call.body, query=call.query, path=call.path[1:], method=call.method)
+        try:
+            message = kind(body=call.body, query=call.query, path=call.path[1:], method=call.method)
+        except ValueError as error:  # text that has no UTF-8
+            raise PluginFailed("path or query is not text") from error
         return server, message
 
 

@@ -10,9 +10,11 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from pydantic import ValidationError
 
 from coco.errors import AdminDenied, CocoSetting
+from common.errors import InvalidSetting
+from service import profile, settings
 from service.access import TokenStore
-from service.coco_admin import admin_gate, insecure_switches, plugin_registry
-from service.sections_coco_admin import CocoAdminSection, CocoPluginSection
+from service.coco_admin import admin_gate, plugin_registry
+from service.sections_coco_admin import CocoAdminSection, CocoPluginSection, insecure_switches
 from storage.database import Database
 from storage.migrate import migrate
 
@@ -130,3 +132,11 @@ def test_what_weakens_is_named():
     assert len(named) == 2
     assert "InsecureAllowAll" in named[0]
     assert " far " in named[1]
+
+
+def test_production_refuses_what_weakens_and_development_lists_it():
+    values = {"coco": {"admin": {"authorization_mode": "InsecureAllowAll"}}}
+    with pytest.raises(InvalidSetting, match="InsecureAllowAll"):
+        settings.build(values)
+    built = settings.build({"profile": "development", **values})
+    assert any("InsecureAllowAll" in switch for switch in profile.insecure_switches(built))

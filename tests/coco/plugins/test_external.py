@@ -137,6 +137,13 @@ def test_an_unknown_backend_is_unknown_to_each_question(plugin, path, now, event
     assert events() == []
 
 
+def test_text_that_is_none_is_refused(plugin, now, events):
+    for call in (_call("demo", "\udc80"), _call("demo", q="\udc80")):
+        with pytest.raises(PluginFailed):
+            plugin.handle(call, by="a", now=now)
+    assert events() == []
+
+
 def _all_fail(plugin, call, now, grpc_status):
     for ask in (plugin.validate_auth, plugin.needs_encryption, lambda c: plugin.handle(c, by="a", now=now)):
         with pytest.raises(PluginUnavailable) as failure:

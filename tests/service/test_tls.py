@@ -173,6 +173,12 @@ def test_admin_mode_wants_a_certificate_on_admin_routes_alone(tmp_path: Path, th
             status, problem = guest.get(path)
             assert (status, problem["code"]) == (403, "access.client_certificate")
             assert admin.get(path)[0] == 200
+        # The KBS API answers in its own form; a guest of it needs none.
+        for path in ("/kbs/v0/resource-policy", "/kbs/v0/reference-value/x"):
+            status, problem = guest.get(path)
+            assert (status, "client certificate" in problem["detail"]) == (401, True)
+            assert "client certificate" not in str(admin.get(path)[1])
+        assert "client certificate" not in guest.get("/kbs/v0/resource/a/b/c")[1]["detail"]
         # One that another authority signed, of the same name, ends the handshake, on every route.
         with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
             Client(server, strangers.client(tmp_path / "stranger.pem")).get("/healthz")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
-from service import granian_server, profile, tls
+from service import granian_server, profile
 from service.observability import MULTIPROCESS_VARIABLE, configure
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         "limit_request_line": _MAX_REQUEST_LINE,
         "forwarded_allow_ips": "",
     }
+    from service import tls  # noqa: PLC0415 (imports metrics: after the folder is known, see serve)
+
     contexts = tls.contexts_of(server)
     if contexts is not None:
         # The file names only say that there is TLS: each connection asks the hook for its context.

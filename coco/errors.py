@@ -6,7 +6,15 @@ rooms are mapped by class in ``coco.refusals``.
 
 from __future__ import annotations
 
-from common.errors import AccessError, ConfigurationError, EvidenceError, InputError, NotFound
+from common.errors import (
+    AccessError,
+    ConfigurationError,
+    EvidenceError,
+    InputError,
+    NotFound,
+    ReleaseError,
+    UnavailableError,
+)
 
 
 class TeeUnknown(EvidenceError):
@@ -37,6 +45,15 @@ class TokenMissing(AccessError):
     advice = "Attest first, or send the token as `Authorization: Bearer`."
 
 
+class TeeKeyRefused(ReleaseError):
+    """The guest's public key is not one that this server encrypts to."""
+
+    code = "coco.tee_key"
+    advice = (
+        "Use an EC key on P-256, P-384 or P-521, RSA of 2048 to 8192 bits, or ML-KEM-768; public part only."
+    )
+
+
 class AdminDenied(AccessError):
     """The administrator's token does not hold, or no rule allows its role this call."""
 
@@ -60,8 +77,52 @@ class PluginFailed(InputError):
     advice = "Check path and method against the plugin's documentation."
 
 
+class PluginUnavailable(UnavailableError):
+    """A plugin's backend (HSM, external server) does not answer; nothing was assumed in its place."""
+
+    code = "coco.plugin_unavailable"
+    advice = "Start the backend, and check endpoint, certificates, PIN file and time-out of the plugin."
+
+
 class CocoSetting(ConfigurationError):
     """A setting of the Confidential Containers front ends is not usable."""
 
     code = "coco.setting"
     advice = "Correct the named setting; docs/configuration.md lists every one."
+
+
+class HandshakeRefused(InputError):
+    """The first message of the handshake is malformed, of another version, or of an unknown TEE."""
+
+    code = "coco.handshake"
+    advice = 'Send {"version": "0.4.0", "tee": ..., "extra-params": ...} with a TEE of a CPU.'
+
+
+class PolicyDocumentInvalid(InputError):
+    """The body of a policy upload is not the documented JSON, or its policy not base64 of text."""
+
+    code = "coco.policy_document"
+    advice = 'Send {"policy": "<base64url of the Rego text>"}; attestation policies with "policy_id".'
+
+
+class RvpsRefused(InputError):
+    """The reference value service does not take the message."""
+
+    code = "coco.rvps"
+    advice = 'Send {"version": "0.1.0", "type": ..., "payload": ...} of a type that is taken here.'
+
+
+class ReferenceValueUnknown(NotFound):
+    """There is no live reference value of that id."""
+
+    code = "coco.reference_value_unknown"
+    advice = "Check the id; expired, replaced and retracted values are not served."
+
+
+class ForeignTokenInvalid(AccessError):
+    """A token of another attestation service does not hold, is of none that we trust, or binds no key."""
+
+    code = "coco.foreign_token"
+    advice = (
+        "Attest at a service that [[coco.trusted_issuers]] names, and send a token that is in its time."
+    )

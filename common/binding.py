@@ -34,18 +34,19 @@ _THUMBPRINT_MEMBERS = {
     "EC": ("crv", "kty", "x", "y"),
     "OKP": ("crv", "kty", "x"),
     "RSA": ("e", "kty", "n"),
+    "AKP": ("alg", "kty", "pub"),
 }
 
 
 def jwk_thumbprint(jwk: Mapping[str, object]) -> bytes:
-    """RFC 7638 SHA-256 thumbprint (32 bytes) of a public JWK.
+    """RFC 7638 SHA-256 thumbprint (32 bytes) of a public JWK (AKP: RFC 9964 section 6).
 
     Raises:
         Malformed: an unknown key type, or a required member is absent or not a string.
     """
     members = _THUMBPRINT_MEMBERS.get(str(jwk.get("kty")))
     if members is None:
-        raise Malformed("the public key's kty is not one of EC, OKP, RSA")
+        raise Malformed("the public key's kty is not one of EC, OKP, RSA, AKP")
     values = {name: jwk.get(name) for name in members}
     if not all(isinstance(value, str) for value in values.values()):
         raise Malformed("the public key lacks a required JWK member")

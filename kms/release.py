@@ -2,7 +2,8 @@
 
 1. *Token*: the attestation result is verified (signature, issuer, audience, time), and must be bound to
    a session of ours and a key of the guest that secrets may be encrypted to.
-2. *Decision*: floors, then the release policy that the stored version names.
+2. *Decision*: floors, then the release policy that the stored version names. Another protocol
+   (``open_for``) brings the attested session and its own decision; what follows is the same for both.
 3. *One write transaction*: every reference value that the result rests on is still live; the appraisal
    policy that it was made by, and the release policy that decided, are still the active ones; the
    version is active; the quota is not used up; then the audit record and the release row. Commit.
@@ -16,6 +17,7 @@ did not arrive: the log may name more than was received, never less.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -35,7 +37,7 @@ from policy.store import active_digest_in
 from rvps.lookup import still_live_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -78,6 +80,34 @@ class ActivePolicies(Protocol):
         """
 
 
+class Grant(msgspec.Struct, frozen=True):
+    """A policy that said yes.
+
+    Attributes:
+        kind: of the policy.
+        name: its name.
+        digest: SHA-256 of the version that decided, hex.
+    """
+
+    kind: PolicyKind
+    name: str
+    digest: str
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A secret in plain, whose release is on record.
+
+    Attributes:
+        plaintext: the secret.
+        version: the version that was released.
+        sequence: the audit record that says so.
+    """
+
+    plaintext: bytes
+    version: int
+    sequence: int
+
+
 class Release(msgspec.Struct, frozen=True):
     """A secret on its way.
 
@@ -103,6 +133,7 @@ class ReleaseService:
         policies: active policies, compiled.
         quota: how often one identity may get one secret; None for no bound.
         checkpointer: told of every record; None where somebody else writes checkpoints.
+        declared_values: whether results may rest on what an administrator declared.
     """
 
     def __init__(
@@ -115,6 +146,7 @@ class ReleaseService:
         policies: ActivePolicies,
         quota: Quota | None = None,
         checkpointer: Checkpointer | None = None,
+        declared_values: bool = False,
     ) -> None:
         """Keep the parts."""
         self._database = database
@@ -124,6 +156,7 @@ class ReleaseService:
         self._policies = policies
         self._quota = quota
         self._checkpointer = checkpointer
+        self._declared_values = declared_values
 
     def release(self, token: str, ref: SecretRef, now: datetime, *, version: int | None = None) -> Release:
         """Release a secret to the guest that ``token`` is about.
@@ -148,25 +181,84 @@ class ReleaseService:
             PolicyEngineUnavailable: the policy could not be asked; nothing was released.
         """
         claims = self._ears.verify(token, now)
-        try:
+        with self._denials_recorded(*_asker(claims), ref, now):
             session = session_of(claims)
             to = jwe.recipient(session.jwk)
             require_floors(session)
-            wanted = self._secrets.find(ref, version)
-            policy = self._release_policy(wanted)
-            require_policy(policy, claims, ref, wanted.version if wanted else 0)
-            stored, record = self._commit(session, ref, wanted, policy.source.digest, now)
-            plaintext = self._secrets.unseal(stored)
+
+            def decide(wanted: Context | None) -> tuple[Grant, ...]:
+                return (self.native_grant(claims, ref, wanted),)
+
+            opened = self._open(session, ref, version, decide, now)
+        encrypted = jwe.encrypt(
+            to, opened.plaintext, resource=ref.text, version=opened.version, ear_jti=session.jti
+        )
+        return Release(encrypted, opened.version, opened.sequence)
+
+    def open_for(
+        self,
+        session: AttestedSession,
+        ref: SecretRef,
+        decide: Callable[[Context | None], tuple[Grant, ...]],
+        now: datetime,
+        *,
+        version: int | None = None,
+    ) -> Opened:
+        """Steps 3 and 4 for another protocol, which has verified the session and brings the decision.
+
+        Args:
+            session: the attested guest.
+            ref: the secret.
+            decide: says which policies allow it, at least one; raises to deny. Its argument is the version
+                asked for, None where there is none.
+            now: the instant of the whole operation.
+            version: a particular version; the newest otherwise.
+
+        Raises:
+            ReleaseDenied, ReleaseStale, SecretNotFound, VersionUnusable, QuotaExceeded, SecretUnreadable,
+            AuditUnavailable, PolicyEngineUnavailable: as ``release``.
+        """
+        with self._denials_recorded(session.actor, session.jti, ref, now):
+            return self._open(session, ref, version, decide, now)
+
+    def native_grant(self, claims: Mapping[str, Any], ref: SecretRef, wanted: Context | None) -> Grant:
+        """The yes of the release policy that the stored version names.
+
+        Raises:
+            ReleaseDenied: it says no, or cannot be used.
+            PolicyEngineUnavailable: it could not be asked.
+        """
+        policy = self._release_policy(wanted)
+        require_policy(policy, claims, ref, wanted.version if wanted else 0)
+        name = DEFAULT_POLICY if wanted is None else wanted.release_policy
+        return Grant(PolicyKind.RELEASE, name, policy.source.digest)
+
+    def _open(
+        self,
+        session: AttestedSession,
+        ref: SecretRef,
+        version: int | None,
+        decide: Callable[[Context | None], tuple[Grant, ...]],
+        now: datetime,
+    ) -> Opened:
+        wanted = self._secrets.find(ref, version)
+        stored, record = self._commit(session, ref, wanted, decide(wanted), now)
+        plaintext = self._secrets.unseal(stored)
+        if self._checkpointer is not None:
+            self._checkpointer.after(record.sequence, now)
+        return Opened(plaintext, stored.context.version, record.sequence)
+
+    @contextmanager
+    def _denials_recorded(self, actor: str, jti: str, ref: SecretRef, now: datetime) -> Iterator[None]:
+        """Record that an authentic result got nothing; if that fails, say so instead of why."""
+        try:
+            yield
         except AuditUnavailable:
             raise
         except TouchstoneError as error:
-            self._audit_denial(claims, ref, error, now)
+            details = {"jti": jti, "code": error.code, "reason": error.message[:_MAX_REASON]}
+            self._audit.record(AuditEvent(_ACTION, actor, ref.text, "denied", now, details))
             raise
-        if self._checkpointer is not None:
-            self._checkpointer.after(record.sequence, now)
-        released = stored.context.version
-        encrypted = jwe.encrypt(to, plaintext, resource=ref.text, version=released, ear_jti=session.jti)
-        return Release(encrypted, released, record.sequence)
 
     def _release_policy(self, wanted: Context | None) -> CompiledPolicy:
         """The policy that decides; the default one about a secret that does not exist.
@@ -186,7 +278,7 @@ class ReleaseService:
         session: AttestedSession,
         ref: SecretRef,
         wanted: Context | None,
-        policy_digest: str,
+        grants: tuple[Grant, ...],
         now: datetime,
     ) -> tuple[StoredVersion, AuditRecord]:
         """Step 3: re-check everything that may have changed, record, commit."""
@@ -195,24 +287,25 @@ class ReleaseService:
         try:
             with self._database.write() as connection:
                 self._require_live(connection, session, now)
-                self._require_active(connection, session, wanted, policy_digest)
+                self._require_active(connection, session, grants)
                 stored = self._secrets.usable(connection, ref, wanted.version)
                 if stored.context != wanted:
                     raise ReleaseStale(f"{ref.text} was replaced while the release was decided")
                 lock_head(connection)
                 if self._quota is not None:
                     require_quota(connection, self._quota, ref, session.identity, now)
-                event = _event(session, wanted, policy_digest, now)
+                event = _event(session, wanted, grants, now)
                 record = self._audit.append(connection, event)
                 insert_release(
-                    connection, record.sequence, session, wanted, policy_digest=policy_digest, now=now
+                    connection, record.sequence, session, wanted, policy_digest=grants[0].digest, now=now
                 )
         except (DatabaseUnavailable, SQLAlchemyError) as error:
             raise AuditUnavailable("the audit record could not be committed") from error
         return stored, record
 
     def _require_live(self, connection: Connection, session: AttestedSession, now: datetime) -> None:
-        dead = session.references - still_live_in(connection, session.references, now)
+        live = still_live_in(connection, session.references, now, declared=self._declared_values)
+        dead = session.references - live
         if dead:
             named = sorted(dead)[:_MAX_STALE_NAMED]
             raise ReleaseStale(
@@ -221,35 +314,28 @@ class ReleaseService:
             )
 
     def _require_active(
-        self, connection: Connection, session: AttestedSession, wanted: Context, policy_digest: str
+        self, connection: Connection, session: AttestedSession, grants: tuple[Grant, ...]
     ) -> None:
-        pairs = (
-            (PolicyKind.APPRAISAL, session.appraisal_policy, session.appraisal_policy_digest),
-            (PolicyKind.RELEASE, wanted.release_policy, policy_digest),
-        )
-        for kind, name, digest in pairs:
+        judged = [(PolicyKind.APPRAISAL, name, digest) for name, digest in session.appraisal_policies]
+        granted = [(grant.kind, grant.name, grant.digest) for grant in grants]
+        for kind, name, digest in (*judged, *granted):
             if active_digest_in(connection, kind, name) != digest:
                 raise ReleaseStale(
                     f"another version of the {kind.value} policy is active than the one that decided",
                     details={"kind": kind.value, "policy_digest": digest},
                 )
 
-    def _audit_denial(
-        self, claims: Mapping[str, Any], ref: SecretRef, error: TouchstoneError, now: datetime
-    ) -> None:
-        """Record that an authentic result got nothing; if that fails, say so instead of why."""
-        additions = claims.get("touchstone")
-        identity = additions.get("identity") if isinstance(additions, dict) else None
-        details = {
-            "jti": str(claims.get("jti")),
-            "code": error.code,
-            "reason": error.message[:_MAX_REASON],
-        }
-        actor = identity if isinstance(identity, str) else UNIDENTIFIED
-        self._audit.record(AuditEvent(_ACTION, actor, ref.text, "denied", now, details))
+
+def _asker(claims: Mapping[str, Any]) -> tuple[str, str]:
+    """How audit records name who holds an authentic result, and the result's id."""
+    additions = claims.get("touchstone")
+    identity = additions.get("identity") if isinstance(additions, dict) else None
+    return identity if isinstance(identity, str) else UNIDENTIFIED, str(claims.get("jti"))
 
 
-def _event(session: AttestedSession, wanted: Context, policy_digest: str, now: datetime) -> AuditEvent:
+def _event(
+    session: AttestedSession, wanted: Context, grants: tuple[Grant, ...], now: datetime
+) -> AuditEvent:
     details = {
         "version": wanted.version,
         "jti": session.jti,
@@ -257,8 +343,10 @@ def _event(session: AttestedSession, wanted: Context, policy_digest: str, now: d
         "guest_key": thumbprint_text(session.jwk),
         "evidence_digest": session.evidence_digest,
         "appraisal_policy": session.appraisal_policy_digest,
-        "release_policy": policy_digest,
+        "release_policy": grants[0].digest,
         "snapshot": session.snapshot,
         "reference_values": sorted(session.references),
     }
+    if len(grants) > 1:
+        details["further_policies"] = [grant.digest for grant in grants[1:]]
     return AuditEvent(_ACTION, session.actor, wanted.ref.text, "done", now, details)

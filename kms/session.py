@@ -26,8 +26,8 @@ class AttestedSession(msgspec.Struct, frozen=True):
         trust_vector: AR4SI claim to value.
         identity: hardware identity, if proven.
         evidence_digest: SHA-256, hex.
-        appraisal_policy: name of the appraisal policy.
-        appraisal_policy_digest: SHA-256 of the version that decided, hex.
+        appraisal_policies: name and digest (SHA-256, hex) of each appraisal policy that decided; none where
+            another issuer decided.
         snapshot: reference-value snapshot that it decided on.
         references: ids of the reference values relied on, those that nobody signed included.
     """
@@ -39,10 +39,14 @@ class AttestedSession(msgspec.Struct, frozen=True):
     trust_vector: dict[str, int]
     identity: str | None
     evidence_digest: str
-    appraisal_policy: str
-    appraisal_policy_digest: str
+    appraisal_policies: tuple[tuple[str, str], ...]
     snapshot: str
     references: frozenset[str]
+
+    @property
+    def appraisal_policy_digest(self) -> str:
+        """Digest of the policy that judged the CPU; empty where another issuer decided."""
+        return self.appraisal_policies[0][1] if self.appraisal_policies else ""
 
     @property
     def actor(self) -> str:
@@ -73,6 +77,7 @@ class _Additions(msgspec.Struct, frozen=True):
     snapshot: str
     reference_values: tuple[str, ...]
     unverified_reference_values: tuple[str, ...] = ()
+    declared_reference_values: tuple[str, ...] = ()
     identity: str | None = None
 
 
@@ -107,8 +112,11 @@ def session_of(claims: Mapping[str, Any]) -> AttestedSession:
         trust_vector=appraisal.trust_vector,
         identity=additions.identity,
         evidence_digest=additions.evidence_digest,
-        appraisal_policy=appraisal.policy,
-        appraisal_policy_digest=additions.policy_digest,
+        appraisal_policies=((appraisal.policy, additions.policy_digest),),
         snapshot=additions.snapshot,
-        references=frozenset(additions.reference_values + additions.unverified_reference_values),
+        references=frozenset(
+            additions.reference_values
+            + additions.unverified_reference_values
+            + additions.declared_reference_values
+        ),
     )

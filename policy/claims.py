@@ -14,7 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from policy.errors import PolicyResultInvalid
 
@@ -38,13 +38,23 @@ WARNING: Final = "warning"
 CONTRAINDICATED: Final = "contraindicated"
 
 _LOWEST, _HIGHEST = -128, 127
+_MAX_EXTENSION_NAME: Final = 128
+# Members of an EAR submodule that the verifier itself fills (draft-ietf-rats-ear section 3.2).
+_RESERVED: Final = frozenset(
+    {
+        "ear.status",
+        "ear.trustworthiness-vector",
+        "ear.appraisal-policy-id",
+        "ear.veraison.annotated-evidence",
+    }
+)
 # AR4SI section 2.3.2: value ranges per tier, tried from the innermost out.
 _TIERS: Final = ((-1, 1, NONE), (-32, 31, AFFIRMING), (-96, 95, WARNING))
 # How much worse one tier is than another when a floor applies: "no claim" is worse than an
 # affirmation, since it affirms nothing, and better than a warning.
 _SEVERITY: Final = {AFFIRMING: 0, NONE: 1, WARNING: 2, CONTRAINDICATED: 3}
 # EAR's own order for a submodule's status, in which an absent claim does not spoil the others.
-_STATUS_ORDER: Final = (NONE, AFFIRMING, WARNING, CONTRAINDICATED)
+STATUS_ORDER: Final = (NONE, AFFIRMING, WARNING, CONTRAINDICATED)
 
 
 def tier(value: int) -> str:
@@ -74,6 +84,29 @@ def parse_trust_claims(value: object) -> dict[str, int]:
     return {name: value.get(name, 0) for name in CLAIM_NAMES}
 
 
+def parse_extensions(value: object) -> dict[str, Any]:
+    """The extensions that a policy returned, name to value; none where the rule is undefined.
+
+    Each is ``{"name", "key", "value"}`` (a claim of the submodule, and its key in the CBOR form).
+
+    Raises:
+        PolicyResultInvalid: not a collection of such objects, a name twice, or one of the EAR's own.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, (list, tuple, set, frozenset)):
+        raise PolicyResultInvalid("extensions is not a list or set of objects")
+    found: dict[str, Any] = {}
+    for item in value:
+        name = item.get("name") if isinstance(item, dict) else None
+        if not isinstance(name, str) or "value" not in item or type(item.get("key")) is not int:
+            raise PolicyResultInvalid("an extension is not an object with name, key and value")
+        if name in found or name in _RESERVED or len(name) > _MAX_EXTENSION_NAME:
+            raise PolicyResultInvalid(f"the extension {name[:64]!r} is there already, or too long")
+        found[name] = item["value"]
+    return found
+
+
 def apply_floors(claims: Mapping[str, int], floors: Mapping[str, int]) -> dict[str, int]:
     """``claims`` with every one at least as bad as its floor.
 
@@ -88,4 +121,4 @@ def apply_floors(claims: Mapping[str, int], floors: Mapping[str, int]) -> dict[s
 
 def status(claims: Mapping[str, int]) -> str:
     """EAR status of a vector: the worst tier, ``none`` only where no claim is made at all."""
-    return max((tier(value) for value in claims.values()), key=_STATUS_ORDER.index, default=NONE)
+    return max((tier(value) for value in claims.values()), key=STATUS_ORDER.index, default=NONE)

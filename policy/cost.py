@@ -156,7 +156,7 @@ class _Estimate:
         path = path_of(node)
         if path is None or path[0] in scope:
             return self._size(node, scope)
-        if path[0] != "input":
+        if path[0] not in ("input", "data"):
             return self._rule_size(path[0]) if path[0] in self._known else INNER_MEMBERS
         if path[1] and path[1][0] in SHELVES:
             return REFERENCE_VALUES

@@ -1,6 +1,8 @@
 """From a policy's source to what an engine loads: checks, reference names, helper module, dialects.
 
-Order: lexical gate, parse, package, entry points, profile, reference names. Then, per engine:
+Order: lexical gate, parse, package, entry points, profile, reference names. Then ``input`` and ``data`` are
+spelt as what they stand for in the one document that an engine is given (``policy.documents``), and, per
+engine:
 
 * regorus gets the source with each ``some .. in`` over a reference spelt as the iteration it stands for
   (``v := collection[_]``), since it fails where the collection is a scalar, which OPA and that spelling
@@ -15,7 +17,9 @@ Each engine also loads helper modules in the policy's package: ``touchstone_resu
 gives each entry point as a list of no or one value, so that undefined is told apart from every value and
 one evaluation answers all; and, where they are used, ``reference_groups`` and CoCo's
 ``query_reference_value`` over ``input.reference``. ``reference_groups(name, value)`` is the set of groups
-that hold a live value; it is empty where no live value of that name is equal. Of ``query_reference_value``:
+that hold a live value; it is empty where no live value of that name is equal. What an administrator
+declared goes with every release that the input names, and with all else that is declared. Of
+``query_reference_value``:
 
 * values that are members of a set give the list of them;
 * one value that is registered as a single value gives that value; several contradict each other, and are
@@ -31,14 +35,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from policy.documents import ROOTS
 from policy.errors import PolicyRejected
 from policy.port import ENTRY_POINTS, PolicyKind, PolicySource
 from policy.profile import RESERVED_PREFIX, Problem, problems
 from policy.scope import GROUPS, HELPERS, SHIM, all_statements, input_references
-from policy.tree import Module, clause_nodes, parse
+from policy.tree import Module, clause_nodes, parse, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from policy.tree import Clause, Node, Statement
 
@@ -68,6 +73,15 @@ _GROUPS_TEXT: Final = f"""
 	entry := input.reference[name][_]
 	entry.value == value
 	group := entry.groups[_]
+}} | {{group |
+	entry := input.reference[name][_]
+	entry.value == value
+	entry.declared == true
+	group := input.reference[_][_].groups[_]
+}} | {{"declared" |
+	entry := input.reference[name][_]
+	entry.value == value
+	entry.declared == true
 }}
 """
 _HELPER_TEXTS: Final = {SHIM: _SHIM_TEXT, GROUPS: _GROUPS_TEXT}
@@ -183,17 +197,17 @@ def input_names(module: Module) -> dict[str, frozenset[str] | None]:
     return found
 
 
-def with_package(prepared: Prepared, package: str) -> str:
-    """The source with its package path replaced."""
+def for_opa(prepared: Prepared, package: str) -> str:
+    """The source as OPA loads it: its package path replaced."""
     start, end = prepared.module.package_span
-    data = prepared.source.text.encode("utf-8")
-    return (data[:start] + package.encode("utf-8") + data[end:]).decode("utf-8")
+    edits = [(start, end, package), *_respelt_roots(prepared)]
+    return _edited(prepared.source.text.encode("utf-8"), 0, edits)
 
 
 def for_regorus(prepared: Prepared) -> str:
     """The source as regorus loads it."""
-    module = prepared.module
-    edits = [edit for clause in _clauses(module) for edit in _respelt_statements(module, clause)]
+    edits = [edit for clause in _clauses(prepared.module) for edit in _respelt_clause(prepared, clause)]
+    edits += _root_edits(prepared, _argument_nodes(prepared.module))
     return _edited(prepared.source.text.encode("utf-8"), 0, edits)
 
 
@@ -203,7 +217,7 @@ def part_for_regorus(prepared: Prepared, clause: Clause, start: int, end: int) -
     start, end = module.tokens.span(start, end)
     edits = [
         edit
-        for edit in _respelt_statements(module, clause, in_query=True)
+        for edit in _respelt_clause(prepared, clause, in_query=True)
         if start <= edit[0] and edit[1] <= end
     ]
     return _edited(prepared.source.text.encode("utf-8")[start:end], start, edits)
@@ -215,12 +229,53 @@ def _edited(data: bytes, offset: int, edits: list[tuple[int, int, str]]) -> str:
     return data.decode("utf-8")
 
 
+_Edit = tuple[int, int, str]
+
+
+def _respelt_clause(prepared: Prepared, clause: Clause, *, in_query: bool = False) -> list[_Edit]:
+    """Edits of one clause for regorus. One inside another is made within its text, so none overlap."""
+    edits = _root_edits(prepared, clause_nodes(clause))
+    # The innermost first: what a statement holds is respelt before the statement is.
+    for start, end, text in sorted(
+        _respelt_statements(prepared, clause, edits, in_query=in_query), key=_size
+    ):
+        edits = [edit for edit in edits if not (start <= edit[0] and edit[1] <= end)]
+        edits.append((start, end, text))
+    return edits
+
+
+def _size(edit: _Edit) -> int:
+    return edit[1] - edit[0]
+
+
+def _respelt_roots(prepared: Prepared) -> list[_Edit]:
+    nodes = (node for clause in _clauses(prepared.module) for node in clause_nodes(clause))
+    return _root_edits(prepared, (*nodes, *_argument_nodes(prepared.module)))
+
+
+def _root_edits(prepared: Prepared, nodes: Iterable[Node]) -> list[_Edit]:
+    """``input`` and ``data`` as what they stand for in the document of the policy's kind."""
+    roots = ROOTS[prepared.source.kind]
+    return sorted(
+        {
+            (*prepared.module.tokens.span(node.start, node.end), roots[str(node.value)])
+            for node in nodes
+            if node.tag == "Var" and node.value in roots
+        }
+    )
+
+
+def _argument_nodes(module: Module) -> list[Node]:
+    return [node for rule in module.rules for argument in rule.args for node in walk(argument)]
+
+
 def _respelt_statements(
-    module: Module, clause: Clause, *, in_query: bool = False
-) -> Iterator[tuple[int, int, str]]:
+    prepared: Prepared, clause: Clause, inner: list[_Edit], *, in_query: bool
+) -> Iterator[_Edit]:
     """Byte range and replacement of the statements that regorus takes otherwise than OPA."""
+    module = prepared.module
     for statement in all_statements(clause):
-        text = _respelt(module, statement)
+        text = _respelt(prepared, statement, inner)
         if text is None:
             continue
         start, end = module.tokens.span(statement.start, statement.end)
@@ -231,7 +286,15 @@ def _respelt_statements(
         yield start, end, text + "\n" * lines
 
 
-def _respelt(module: Module, statement: Statement) -> str | None:
+def _text(prepared: Prepared, node: Node, edits: list[_Edit]) -> str:
+    """One line: the text of an expression, with those of the edits that are inside it."""
+    start, end = prepared.module.tokens.span(node.start, node.end)
+    data = prepared.source.text.encode("utf-8")[start:end]
+    text = _edited(data, start, [edit for edit in edits if start <= edit[0] and edit[1] <= end])
+    return " ".join(text.split("\n"))
+
+
+def _respelt(prepared: Prepared, statement: Statement, inner: list[_Edit]) -> str | None:
     if statement.tag == "SomeVars":
         return "true"
     if statement.tag != "SomeIn":
@@ -239,7 +302,7 @@ def _respelt(module: Module, statement: Statement) -> str | None:
     *found, collection = statement.children
     if collection.tag not in ("Var", "RefDot", "RefBrack", "Call"):
         return None  # literals, comprehensions and set operations are collections on both engines
-    texts = [" ".join(module.tokens.text(node.start, node.end).split("\n")) for node in statement.children]
+    texts = [_text(prepared, node, inner) for node in statement.children]
     value, member = texts[-2], f"{texts[-1]}[_]"
     key = found[0] if len(found) > 1 else None
     lines = []

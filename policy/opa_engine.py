@@ -20,7 +20,7 @@ import msgspec
 from common.errors import Malformed
 from policy.compiled import CheckedPolicy, CompiledCache
 from policy.errors import PolicyEngineUnavailable
-from policy.modules import RESULT, Prepared, prepare, with_package
+from policy.modules import RESULT, Prepared, for_opa, prepare
 from policy.opa_address import parse_address
 from policy.opa_client_adapter import OpaConnection, normalised
 
@@ -103,7 +103,7 @@ class OpaPolicy(CheckedPolicy):
         shim = self._prepared.shim_module(self.package)
         if shim is not None:
             self._connection.put_policy(f"{self.policy_id}-shim", shim)
-        self._connection.put_policy(self.policy_id, with_package(self._prepared, self.package))
+        self._connection.put_policy(self.policy_id, for_opa(self._prepared, self.package))
         self._connection.put_policy(f"{self.policy_id}-result", self._prepared.result_module(self.package))
 
     def evaluate(self, input_json: bytes) -> Mapping[str, Any]:

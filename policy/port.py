@@ -29,6 +29,7 @@ class PolicyKind(StrEnum):
     APPRAISAL = "appraisal"
     RELEASE = "release"
     TRUST = "trust"
+    RESOURCE = "resource"
 
 
 # Rule paths evaluated per kind. The first is required, the others may be undefined.
@@ -39,6 +40,9 @@ ENTRY_POINTS: Mapping[PolicyKind, tuple[str, ...]] = {
     PolicyKind.RELEASE: ("data.policy.allow", "data.policy.reasons"),
     # allow: boolean; deny: set of strings, each a reason; a non-empty set refuses.
     PolicyKind.TRUST: ("data.trust.allow", "data.trust.deny"),
+    # allow: boolean, anything else denies; reasons: set of strings that say why not. Written as for the key
+    # broker of Confidential Containers; the input is made by ``policy.documents.resource_input``.
+    PolicyKind.RESOURCE: ("data.policy.allow", "data.policy.reasons"),
 }
 
 
@@ -145,12 +149,14 @@ class ReferenceEntry(msgspec.Struct, frozen=True, omit_defaults=True):
         group: one of ``groups``.
         groups: names of the releases that hold the value, sorted; a release matches as a whole, so
             values that are compared together must have one in common.
+        declared: an administrator's word, which belongs to no release and goes with any.
     """
 
     value: Any
     scalar: bool = False
     group: str | None = None
     groups: tuple[str, ...] = ()
+    declared: bool = False
 
 
 def canonical_key(value: object) -> str:

@@ -6,7 +6,8 @@ rule is there, and the measurements behind it, are in docs/policies.md):
 1. Calls: only the policy's own functions, ``query_reference_value`` and ``reference_groups`` in appraisal
    policies, and the built-ins of the allow-list. No network, clock, environment, randomness, tokens, or
    dynamic policies.
-2. No ``with``; no ``data``; no import but that of the language version.
+2. No ``with``; no import but that of the language version; ``data`` only where ``policy.documents`` gives
+   it a meaning, and there by the literal name of a member that is not a rule.
 3. Names: one segment; not a built-in's, not ours; every name used is known.
 4. Under ``not``, and as a value, only operands that cannot be undefined stand in calls and ``in``.
 5. Numbers: no product, no quotient, no literal with a fraction of zero or over 15 digits.
@@ -27,6 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from policy.cost import excessive
+from policy.documents import ROOTS
+from policy.patterns import portable_pattern
 from policy.port import PolicyKind
 from policy.scope import (
     HELPERS,
@@ -41,6 +44,7 @@ from policy.scope import (
     input_references,
     local_names,
     patterns,
+    references,
     undefined_operands,
 )
 from policy.tree import LITERALS, clause_nodes, walk
@@ -130,6 +134,7 @@ class _Profile:
         for node, message in undefined_operands(clause, local | self._definite):
             yield Problem(node.line, node.column, "undefined-operand", message)
         yield from self._inputs(clause)
+        yield from self._data(clause)
         yield from self._head_iteration(rule, clause)
 
     def _statements(self, rule: Rule, clause: Clause) -> Iterator[Problem]:
@@ -137,6 +142,8 @@ class _Profile:
         found = list(all_statements(clause))
         for statement in found:
             times.update(declared_anew(statement))
+        for name in sorted({"input", "data"} & times.keys()):
+            yield Problem(clause.line, 1, "name", f"the name {name} belongs to Rego")
         for statement in found:
             twice = {name for name in statement.names if times[name] > 1 and statement.tag == "SomeVars"}
             for code, message in (*_forms(statement), *self._declarations(statement, twice)):
@@ -164,6 +171,8 @@ class _Profile:
     def _variable(self, node: Node, local: frozenset[str]) -> Iterator[Problem]:
         name = str(node.value)
         if name == "data":
+            if "data" in ROOTS[self._kind]:
+                return  # held to ``_data``
             message = "`data` is refused: call rules by name; reference values are in input"
             yield Problem(node.line, node.column, "data", message)
         elif name in self._functions and name not in local:
@@ -187,6 +196,8 @@ class _Profile:
             yield at("builtin", f"{name} is refused: {_why(name)}")
         elif name == "sprintf" and not _plain_format(node):
             yield at("builtin", "sprintf takes a literal format with %v only: engines differ on the rest")
+        elif name == "regex.match" and not _plain_pattern(node):
+            yield at("builtin", "regex.match takes a literal pattern of what both engines read alike")
 
     def _inputs(self, clause: Clause) -> Iterator[Problem]:
         if self._kind is not PolicyKind.APPRAISAL:
@@ -199,6 +210,18 @@ class _Profile:
                 message = f"a reference name must be literal: input.{path[0]}.NAME"
                 yield Problem(node.line, node.column, "reference", message)
 
+    def _data(self, clause: Clause) -> Iterator[Problem]:
+        if "data" not in ROOTS[self._kind]:
+            return
+        for node, path in references(clause, "data"):
+            message = ""
+            if not path or path[0] is None:
+                message = "name the member of data that is meant: a whole or computed data is refused"
+            elif path[0] == self._module.package.split(".", 1)[0]:
+                message = "`data` does not reach the policy's own package: call rules by name"
+            if message:
+                yield Problem(node.line, node.column, "data", message)
+
     def _head_iteration(self, rule: Rule, clause: Clause) -> Iterator[Problem]:
         bound = bound_in_body(rule, clause, self._rules) | self._rules
         for head in (clause.key, clause.value):
@@ -209,6 +232,7 @@ class _Profile:
 
 
 _MEMBER_AND_COLLECTION: Final = 2
+_TEXTS: Final = ("String", "RawString")
 
 
 def _further(name: str) -> str:
@@ -248,6 +272,11 @@ def _why(name: str) -> str:
     return REFUSED.get(name) or REFUSED.get(name.split(".", 1)[0]) or "it is not on the profile's list"
 
 
+def _plain_pattern(node: Node) -> bool:
+    pattern = node.children[0] if node.children else None
+    return pattern is not None and pattern.tag in _TEXTS and portable_pattern(str(pattern.value))
+
+
 def _plain_format(node: Node) -> bool:
-    literal = bool(node.children) and node.children[0].tag in ("String", "RawString")
+    literal = bool(node.children) and node.children[0].tag in _TEXTS
     return literal and bool(_FORMAT.match(str(node.children[0].value)))

@@ -92,6 +92,11 @@ def argument_names(rule: Rule) -> set[str]:
 
 def input_references(clause: Clause) -> Iterator[tuple[Node, tuple[str | None, ...]]]:
     """Each outermost reference that starts at ``input``, with its segments (None: computed)."""
+    return references(clause, "input")
+
+
+def references(clause: Clause, root: str) -> Iterator[tuple[Node, tuple[str | None, ...]]]:
+    """Each outermost reference that starts at the variable ``root``, with its segments (None: computed)."""
     pending = [head for head in (clause.key, clause.value) if head is not None]
     pending += _expressions(clause.body)
     while pending:
@@ -101,7 +106,7 @@ def input_references(clause: Clause) -> Iterator[tuple[Node, tuple[str | None, .
             pending += node.children
             pending += _expressions(node.body)
             continue
-        if path[0] == "input":
+        if path[0] == root:
             yield node, path[1]
         while node.tag in _REFERENCES:
             pending += node.children[1:]

@@ -3,7 +3,8 @@
 A case file is TOML or JSON: ``cases``, a list of
 
 * ``name``: for people;
-* ``input``: the policy input, as docs/policies.md describes it;
+* ``input``: the policy input, as docs/policies.md describes it; of a resource policy the token's claims;
+* ``data``: of a resource policy alone, what is asked for: ``plugin``, ``resource-path``, ``query``;
 * ``expect``: entry point (last segment: ``trust_claims``, ``allow``, ``reasons`` ...) to the value it must
   have, or to the text ``undefined``. Of an object only the members given are compared.
 """
@@ -17,6 +18,8 @@ import msgspec
 
 from common import strict_json
 from common.errors import Malformed, PolicyError
+from policy.documents import resource_input
+from policy.port import PolicyKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +36,7 @@ class PolicyCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     input: dict[str, Any]
     expect: dict[str, Any]
+    data: dict[str, Any] | None = None
 
 
 class CaseResult(msgspec.Struct, frozen=True):
@@ -80,7 +84,10 @@ def run(policy: CompiledPolicy, cases: Sequence[PolicyCase]) -> tuple[CaseResult
 
 def _run(policy: CompiledPolicy, case: PolicyCase) -> CaseResult:
     try:
-        found = policy.evaluate(msgspec.json.encode(case.input))
+        document = msgspec.json.encode(case.input)
+        if policy.source.kind is PolicyKind.RESOURCE:
+            document = resource_input(document, case.data or {})
+        found = policy.evaluate(document)
     except PolicyError as error:
         return CaseResult(case.name, passed=False, failures=(f"the policy failed: {error.message}",))
     by_name = {path.rpartition(".")[2]: value for path, value in found.items()}

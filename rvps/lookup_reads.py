@@ -14,6 +14,7 @@ from sqlalchemy import select, text
 
 from policy.port import canonical_key
 from rvps import quorum
+from rvps.declared import PREFIX, live_ids
 from rvps.rows import IN_CHUNK, reference_values, values_with_lineage
 from rvps.slices import ABSENT, LARGE, Candidate, Slice
 from rvps.tables import reference_value
@@ -141,15 +142,27 @@ class Reader:
         ]
 
 
-def live(connection: Connection, ids: Iterable[str], now: datetime, *, locked: bool) -> frozenset[str]:
+def live(
+    connection: Connection, ids: Iterable[str], now: datetime, *, locked: bool, declared: bool = False
+) -> frozenset[str]:
     """Those of ``ids`` that are live, valid and attested by enough trust domains at ``now``.
 
     Args:
         connection: a transaction.
-        ids: of values, verified or not.
+        ids: of values, verified or not, or declared.
         now: the instant.
         locked: hold the rows until the transaction ends, those that the domains are counted from included.
+        declared: whether declared values count; if not, none of their ids is live.
     """
+    every = frozenset(ids)
+    words = frozenset(id_ for id_ in every if id_.startswith(PREFIX))
+    found = _live(connection, every - words, now, locked=locked)
+    if not words or not declared:
+        return found
+    return found | live_ids(connection, words, now, locked=locked)
+
+
+def _live(connection: Connection, ids: frozenset[str], now: datetime, *, locked: bool) -> frozenset[str]:
     moment = to_micros(now)
     wanted = sorted(ids)
     contested = quorum.any_contest(connection)

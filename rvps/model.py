@@ -7,6 +7,10 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from policy.port import canonical_key
+
+# Members of a declared list that are handed over whole.
+MAX_MEMBERS: Final = 64
 # Of a value's lineage; an attestation shows all of them.
 MAX_MATERIALS_SHOWN: Final = 64
 
@@ -105,6 +109,32 @@ class ReferenceValue(msgspec.Struct, frozen=True, omit_defaults=True):
     expires: datetime | None = None
 
 
+class DeclaredReference(msgspec.Struct, frozen=True):
+    """A value that an administrator declared (``rvps.declared``), as one appraisal may see it.
+
+    Attributes:
+        id: ``dv-`` and hex.
+        name: reference name.
+        members: what the evidence may equal: the members of a list, or the one value.
+        scalar: it was declared as one value, not as a list.
+        expires: from then on it does not count.
+    """
+
+    id: str
+    name: str
+    members: tuple[Any, ...]
+    scalar: bool
+    expires: datetime
+
+    def relied_on(self, observed: frozenset[str]) -> bool:
+        """Whether a result may rest on it: a minimum or another single value, or equal to something seen.
+
+        Args:
+            observed: ``policy.port.canonical_key`` of every comparable scalar in the evidence.
+        """
+        return self.scalar or any(canonical_key(member) in observed for member in self.members)
+
+
 class Selection(msgspec.Struct, frozen=True):
     """The reference values one appraisal may see, all of one snapshot.
 
@@ -112,11 +142,14 @@ class Selection(msgspec.Struct, frozen=True):
         snapshot: id of the store's state (``<epoch>-<16 hex of its change chain>``).
         values: at most ``SMALL_NAME`` per name, or those equal to an observed value (``rvps.lookup``).
         unverified: likewise, of the values that nobody's signature was verified of.
+        declared: what an administrator declared, where the look-up was made to count it; of a list of more
+            than ``MAX_MEMBERS`` only the members that equal an observed value.
     """
 
     snapshot: str
     values: tuple[ReferenceValue, ...]
     unverified: tuple[ReferenceValue, ...] = ()
+    declared: tuple[DeclaredReference, ...] = ()
 
 
 class ReferenceLookup(Protocol):

@@ -7,17 +7,20 @@ time in which no date of its values and votes passes, so that judging is two com
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from rvps.model import ReferenceValue, Selection
+from policy.port import canonical_key
+from rvps.model import MAX_MEMBERS, DeclaredReference, ReferenceValue, Selection
 from rvps.quorum import Ballot  # noqa: TC001 (msgspec resolves it at run time)
 from rvps.tables import NEVER
 from storage.database import from_micros, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from rvps.declared import DeclaredValue
 
 BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 END: Final = datetime.max.replace(tzinfo=UTC)
@@ -59,6 +62,40 @@ LARGE: Final = Large()
 ABSENT: Final = Slice(())
 
 
+class Declared:
+    """A declared value as it was read, ready to be narrowed to what was observed."""
+
+    __slots__ = ("_by_key", "_others", "_whole")
+
+    def __init__(self, value: DeclaredValue) -> None:
+        """Index the members of a long list."""
+        is_list = isinstance(value.value, list)
+        members = tuple(value.value) if is_list else (value.value,)
+        self._whole = DeclaredReference(value.id, value.name, members, not is_list, value.expires_at)
+        self._by_key: dict[str, list[Any]] | None = None
+        self._others: tuple[Any, ...] = ()
+        if len(members) > MAX_MEMBERS:
+            self._others = tuple(item for item in members if isinstance(item, (list, dict)))
+            self._by_key = {}
+            for item in members:
+                if not isinstance(item, (list, dict)):
+                    self._by_key.setdefault(canonical_key(item), []).append(item)
+
+    def narrowed(self, observed: frozenset[str]) -> DeclaredReference:
+        """The value; of a long list what equals something observed, and what is no scalar."""
+        if self._by_key is None:
+            return self._whole
+        met = [item for key in sorted(observed) for item in self._by_key.get(key, ())]
+        return msgspec.structs.replace(self._whole, members=(*met, *self._others))
+
+
+class Undeclared:
+    """Stands for a name under which nothing is declared."""
+
+
+UNDECLARED: Final = Undeclared()
+
+
 class Answer:
     """Values of several slices, and which of them count when.
 
@@ -67,9 +104,10 @@ class Answer:
         slices: what somebody's signature was verified of.
         unverified: what nobody's was.
         added: further values of the same names and keys, for the groups that they belong to.
+        declared: what an administrator declared.
     """
 
-    __slots__ = ("_added", "_slices", "_span", "_unverified", "exact_from", "snapshot")
+    __slots__ = ("_added", "_declared", "_slices", "_span", "_unverified", "exact_from", "snapshot")
 
     def __init__(
         self,
@@ -77,9 +115,11 @@ class Answer:
         slices: Sequence[Slice],
         unverified: Sequence[Slice] = (),
         added: Sequence[Candidate] = (),
+        declared: Sequence[DeclaredReference] = (),
     ) -> None:
         """Judge nothing yet."""
         self.snapshot = snapshot
+        self._declared = declared
         self._slices, self._unverified, self._added = slices, unverified, added
         self.exact_from = max((part.exact_from for part in (*slices, *unverified)), default=BEGINNING)
         # (from, until, selection): replaced as one, so that no thread sees half of it.
@@ -93,7 +133,9 @@ class Answer:
         items = [item for part in self._slices for item in part.items] + list(self._added)
         shelf = [item for part in self._unverified for item in part.items]
         dates = [date for item in (*items, *shelf) for date in _dates(item)]
-        selection = Selection(self.snapshot, counting(items, now), counting(shelf, now))
+        dates += [item.expires for item in self._declared]
+        declared = tuple(item for item in self._declared if now < item.expires)
+        selection = Selection(self.snapshot, counting(items, now), counting(shelf, now), declared)
         self._span = (
             max((date for date in dates if date <= now), default=BEGINNING),
             min((date for date in dates if date > now), default=END),

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 _ID_DIGEST_CHARS: Final = 16
 # For ``Database.fast_row``: the columns of ``State``, in its order.
-STATE_SQL: Final = "SELECT epoch, chain FROM reference_state WHERE id = 1"
-_STATE = select(reference_state.c.epoch, reference_state.c.chain).where(reference_state.c.id == 1)
+STATE_SQL: Final = "SELECT epoch, chain, declared FROM reference_state WHERE id = 1"
+_CHAIN = select(reference_state.c.epoch, reference_state.c.chain).where(reference_state.c.id == 1)
+_STATE = _CHAIN.add_columns(reference_state.c.declared)
 
 
 class State(msgspec.Struct, frozen=True):
@@ -42,10 +43,13 @@ class State(msgspec.Struct, frozen=True):
     Attributes:
         epoch: number of changes so far.
         chain: digest of the last one, hex.
+        declared: number of changes of declared values (``rvps.declared``): they have no part in the chain,
+            so the snapshot id says nothing of them.
     """
 
     epoch: int
     chain: str
+    declared: int = 0
 
     @property
     def snapshot(self) -> str:
@@ -63,8 +67,8 @@ def current(connection: Connection) -> State:
 
 
 def lock(connection: Connection) -> State:
-    """The latest state, held against every other writer until the transaction ends."""
-    return state_of(connection.execute(_STATE.with_for_update()).one_or_none())
+    """The latest epoch and chain, held against every other writer until the transaction ends."""
+    return state_of(connection.execute(_CHAIN.with_for_update()).one_or_none())
 
 
 def state_of(row: Any) -> State:
@@ -112,7 +116,8 @@ def first_broken(connection: Connection) -> int | None:
         if State(row.epoch, row.chain) != expected:
             return expected.epoch
         state = expected
-    return None if current(connection) == state else state.epoch + 1
+    present = current(connection)
+    return None if (present.epoch, present.chain) == (state.epoch, state.chain) else state.epoch + 1
 
 
 def _link(previous: str, record: bytes) -> str:

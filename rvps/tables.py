@@ -52,6 +52,8 @@ reference_state = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("epoch", BigInteger, nullable=False),  # number of changes so far
     Column("chain", String(64), nullable=False),  # digest of the last one, hex
+    # Number of changes of declared values so far: they are no part of the chain.
+    Column("declared", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("id = 1", name="ck_reference_state_single"),
 )
 

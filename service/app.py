@@ -15,12 +15,15 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from common import errors
 from service import routing
 from service.api import TABLES
+from service.coco.kbs_routes import KbsRoutes
 from service.direct import DirectRoutes
 from service.errors import MethodNotAllowed as MethodNotAllowedError
 from service.observability import new_request_id
 from service.responses import SecurityHeaders
 
 if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
     from flask import Response
 
     from service.composition import Services
@@ -47,9 +50,10 @@ def create_app(services: Services) -> Flask:
             )
         app.register_blueprint(blueprint)
     every_route = [route for table in TABLES for route in table.routes]
-    app.wsgi_app = SecurityHeaders(  # type: ignore[method-assign]
-        DirectRoutes(app.wsgi_app, every_route, services)
-    )
+    below: WSGIApplication = DirectRoutes(app.wsgi_app, every_route, services)
+    if services.settings.coco.enabled:
+        below = KbsRoutes(below, services.coco.kbs, services.settings, services.clock)
+    app.wsgi_app = SecurityHeaders(below)  # type: ignore[method-assign]
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _failure)
     return app

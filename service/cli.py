@@ -25,6 +25,7 @@ _COMMANDS = {
     "conformance": "Run every case of a conformance manifest, offline.",
     "feed": "Publish this instance's changes to others, and take theirs.",
     "impact": "Show what rests on something: values, appraisals, released secrets.",
+    "keys": "Show and rotate the token-signing keys; export their authority.",
     "layout": "Bundle in-toto layouts with their links, and verify such bundles.",
     "policy": "Check, test, explain and manage policies.",
     "publish": "Verify an attestation, derive reference values, submit them (the CI step).",
@@ -33,7 +34,7 @@ _COMMANDS = {
     "rv": "List, show, retract reference values; their history and impact.",
     "serve": "Run the server.",
     "trust": "Refresh and show the public-good Sigstore root.",
-    "token": "Make, list and revoke admin tokens; rotate the token-signing key.",
+    "token": "Make, list and revoke admin tokens.",
     "verify": "Verify and appraise an evidence file.",
 }
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from coco.release import POLICY as RESOURCE_POLICY
 from common.errors import InvalidSetting, TouchstoneError
 from common.files import read_limited
 from kms.audit import AuditLog
@@ -29,19 +29,20 @@ from policy.port import PolicyKind
 from policy.store import PolicyStore
 from provenance.keys import from_pem
 from rvps.lookup import DatabaseReferenceLookup
-from service import engines, trust_refresh, verifiers
+from service import engines, issuers, trust_refresh, verifiers
 from service.access import TokenStore
 from service.active_policies import ActivePolicies, Pipelines
+from service.coco import parts as coco_parts
 from service.feed import key as feed_key
 from service.feed.subscriber import Peer, Subscriber
-from service.keys import SigningKeys
 from service.sources import plan
+from service.token_keys import TokenKeys, open_folder, token_keys
 from service.trust_gate import TrustGate, read_policy_keys
 from storage.database import Database
 from storage.migrate import check, migrate
 from verifier.appraisal import Appraiser
 from verifier.challenges import ChallengeStore
-from verifier.ear import EarSigner, EarVerifier
+from verifier.ear import EarVerifier
 from verifier.records import AppraisalRecorder
 
 if TYPE_CHECKING:
@@ -49,15 +50,25 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from coco.foreign_tokens import ForeignTokens
     from policy.port import PolicyEngine
+    from service.coco.parts import CocoParts
     from service.settings import Settings
     from verifier.tpm.settings import TpmSettings
 
 _LOG = logging.getLogger("touchstone.composition")
-_DEVELOPER = "touchstone"
 _FIRST_START = "first start"
 _FOLDER_MODE = 0o700
-_SHIPPED = (PolicyKind.APPRAISAL, PolicyKind.RELEASE)
+# What is put in force at the first start: kind, name in force, name under which it is shipped.
+_SHIPPED = (
+    (PolicyKind.APPRAISAL, "default", "default"),
+    (PolicyKind.RELEASE, "default", "default"),
+    (PolicyKind.RESOURCE, RESOURCE_POLICY, "default"),
+    *(
+        (PolicyKind.APPRAISAL, f"default_{tee_class}", f"default_{tee_class}")
+        for tee_class in ("cpu", "gpu", "switch", "ppcie", "dcu", "nvidia-dpu")
+    ),
+)
 SHIPPED_NAME = "default"
 _MAX_KEY_BYTES = 16 << 10
 _REMEMBERED = 4096  # policy decisions a worker keeps, about 2 KiB each
@@ -75,8 +86,8 @@ class Services:
     policies: ActivePolicies
     pipelines: Pipelines
     tokens: TokenStore
-    signer: EarSigner
-    verifying_keys: list[dict[str, str]]
+    token_keys: TokenKeys
+    foreign_tokens: ForeignTokens
     tees: frozenset[str]
     tpm_settings: TpmSettings
     challenges: ChallengeStore
@@ -89,6 +100,7 @@ class Services:
     releases: ReleaseService
     feed_key: Ed25519PrivateKey
     subscriber: Subscriber
+    coco: CocoParts
 
     def close(self) -> None:
         """Write what is queued, sign the audit log's end, close the database."""
@@ -130,7 +142,7 @@ def prepare(settings: Settings, clock: Callable[[], datetime] = utc_now) -> None
     database = Database(settings.database_url)
     try:
         migrate(database)
-        SigningKeys(settings.keys_dir).private_key()
+        open_folder(settings).maintain(now)
         FileRootKey.open_or_create(settings.keys_dir / "root.key")
         CheckpointKey.open_or_create(settings.keys_dir / "audit-checkpoint.pem")
         feed_key.open_or_create(settings.keys_dir / feed_key.FILE)
@@ -154,15 +166,8 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
     engine = engines.policy_engine(settings.policy)
     policy_store = PolicyStore(database)
     policies = ActivePolicies(policy_store, engine)
-    keys = SigningKeys(settings.keys_dir)
-    verifying_keys = keys.verifying_keys(clock())
+    keys = token_keys(settings, clock())
     pipelines = Pipelines(policy_store, _trust_gate(settings, engine))
-    signer = EarSigner(
-        keys.private_key(),
-        issuer=settings.token.issuer,
-        developer=_DEVELOPER,
-        build=metadata.version("touchstone"),
-    )
     tees = verifiers.tee_verifiers(settings)
     tpm_settings = verifiers.tpm_settings(settings.tpm)
     challenges = ChallengeStore(
@@ -179,6 +184,34 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
     root_key = FileRootKey.open_or_create(settings.keys_dir / "root.key")
     secrets = SecretStore(database, root_key, max_bytes=settings.limits.resource_bytes)
     secrets.require_root_key()
+    tokens = TokenStore(database)
+    # A server that is gone denies: its decisions are not remembered past it.
+    remembered = _REMEMBERED if engine.name == "regorus" else 0
+    releases = ReleaseService(
+        database=database,
+        secrets=secrets,
+        audit=audit,
+        ears=EarVerifier(keys, issuer=settings.token.issuer, audience=settings.server.audience),
+        policies=policies,
+        quota=_quota(settings),
+        checkpointer=checkpointer,
+        declared_values=settings.coco.declared_reference_values,
+    )
+    core = coco_parts.Core(
+        database=database,
+        engine=engine,
+        policy_store=policy_store,
+        policies=policies,
+        pipelines=pipelines,
+        tokens=tokens,
+        token_keys=keys,
+        tees=tees,
+        recorder=recorder,
+        audit=audit,
+        secrets=secrets,
+        releases=releases,
+        remembered_decisions=remembered,
+    )
     return Services(
         settings=settings,
         clock=clock,
@@ -187,9 +220,9 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
         policy_store=policy_store,
         policies=policies,
         pipelines=pipelines,
-        tokens=TokenStore(database),
-        signer=signer,
-        verifying_keys=verifying_keys,
+        tokens=tokens,
+        token_keys=keys,
+        foreign_tokens=issuers.foreign_tokens(settings),
         tees=frozenset(tees),
         tpm_settings=tpm_settings,
         challenges=challenges,
@@ -200,30 +233,20 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
             references=DatabaseReferenceLookup(database),
             audience=settings.server.audience,
             challenges=challenges,
-            signer=signer,
+            signer=keys,
             recorder=recorder,
             lifetime=timedelta(seconds=settings.token.lifetime_s),
             default_policy=settings.policy.appraisal,
-            # A server that is gone denies: its decisions are not remembered past it.
-            remembered_decisions=_REMEMBERED if engine.name == "regorus" else 0,
+            remembered_decisions=remembered,
         ),
         audit=audit,
         checkpoint_key=checkpoint_key,
         checkpointer=checkpointer,
         secrets=secrets,
-        releases=ReleaseService(
-            database=database,
-            secrets=secrets,
-            audit=audit,
-            ears=EarVerifier(
-                verifying_keys, issuer=settings.token.issuer, audience=settings.server.audience
-            ),
-            policies=policies,
-            quota=_quota(settings),
-            checkpointer=checkpointer,
-        ),
+        releases=releases,
         feed_key=feed_key.open_or_create(settings.keys_dir / feed_key.FILE),
         subscriber=Subscriber(database, audit, pipelines, _peers(settings)),
+        coco=coco_parts.build(settings, core),
     )
 
 
@@ -249,15 +272,15 @@ def _make_data_dir(settings: Settings) -> None:
 
 def _install_shipped(store: PolicyStore, now: datetime) -> None:
     """Put and activate the shipped policies where no policy of their name was ever active."""
-    for kind in _SHIPPED:
-        if store.history(kind, SHIPPED_NAME):
+    for kind, name, shipped_name in _SHIPPED:
+        if store.history(kind, name):
             continue
-        source = shipped.load(kind, SHIPPED_NAME)
-        version = store.put(kind, SHIPPED_NAME, source.text, by=_FIRST_START, now=now)
+        source = shipped.load(kind, shipped_name)
+        version = store.put(kind, name, source.text, by=_FIRST_START, now=now)
         try:
-            store.active(kind, SHIPPED_NAME)
+            store.active(kind, name)
         except PolicyNotFound:
-            store.activate(kind, SHIPPED_NAME, version.version, by=_FIRST_START, now=now)
+            store.activate(kind, name, version.version, by=_FIRST_START, now=now)
 
 
 def _peers(settings: Settings) -> dict[str, Peer]:

@@ -19,6 +19,13 @@ class ScopeMissing(AccessError):
     advice = "Use a token whose roles give the named scope; `touchstone token create --role` lists roles."
 
 
+class ClientCertificateMissing(AccessError):
+    """The route needs a client certificate, and the connection has none."""
+
+    code = "access.client_certificate"
+    advice = "Connect with a certificate of the authority that [server] tls_client_ca names."
+
+
 class RoleUnknown(InputError):
     """A token was asked for with a role that does not exist."""
 

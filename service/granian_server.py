@@ -5,20 +5,27 @@ worker one thread that runs requests. As with gunicorn, everything is prepared a
 fork, and each worker builds its own parts; a stop by SIGTERM lets requests finish, writes the queued
 appraisal records, and ends.
 
+TLS files that change are noticed by a thread of the main process, which then has the workers replaced one
+by one; requests under way are finished.
+
 What it lacks: a worker that hangs inside a request is not noticed and replaced (gunicorn does that after
-``timeout_s``), and TLS starts at version 1.3.
+``timeout_s``); the application is not told the client's certificate, so that a certificate can be demanded
+of every connection or of none (``service.profile``).
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any
 
 from common.errors import DependencyMissing
-from service import profile
+from service import profile, tls
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flask import Flask
 
     from service.settings import Settings
@@ -27,6 +34,7 @@ _LOG = logging.getLogger("touchstone.server")
 _MAX_HEADER_BYTES = 16 << 10  # request line and headers together
 _HEADER_TIMEOUT_MS = 15_000
 _CLOSE_PRIORITY = 10
+_TLS_INTERVAL_S = 1.0
 
 
 def serve(settings: Settings) -> None:
@@ -36,7 +44,7 @@ def serve(settings: Settings) -> None:
         DependencyMissing: granian is not installed.
     """
     try:
-        from granian.constants import HTTPModes, Interfaces  # noqa: PLC0415 (an optional dependency)
+        from granian.constants import HTTPModes, Interfaces, SSLProtocols  # noqa: PLC0415 (an optional dependency)
         from granian.http import HTTP1Settings  # noqa: PLC0415
         from granian.server import Server  # noqa: PLC0415
     except ImportError as error:
@@ -61,11 +69,30 @@ def serve(settings: Settings) -> None:
         log_enabled=False,
         ssl_cert=server.tls_certificate,
         ssl_key=server.tls_key,
+        ssl_protocol_min=SSLProtocols(f"tls{server.tls_min_version}"),
+        ssl_ca=server.tls_client_ca,
+        ssl_client_verify=server.tls_client_certificates == "required",
         respawn_failed_workers=True,
         workers_kill_timeout=server.graceful_timeout_s,
     )
     running.on_startup(lambda: _LOG.info("listening", extra={"fields": {"listen": server.listen}}))
+    if server.tls_certificate is not None and server.tls_key is not None:
+        watch = tls.TlsWatch(server.tls_certificate, server.tls_key, server.tls_client_ca)
+        running.on_startup(lambda: _start_watching(watch, running.signal_handler_reload))
     running.serve(target_loader=_Loader(settings), wrap_loader=False)
+
+
+def _start_watching(watch: tls.TlsWatch, reload: Callable[[], None]) -> None:
+    """Have the workers replaced whenever the TLS files changed and are good."""
+    watch.changed()
+
+    def look() -> None:
+        while not stopping.wait(_TLS_INTERVAL_S):
+            if watch.changed() is not None:
+                reload()
+
+    stopping = threading.Event()
+    threading.Thread(target=look, name="tls-files", daemon=True).start()
 
 
 class _Loader:

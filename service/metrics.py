@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _REGISTRY = CollectorRegistry()
+REGISTRY = _REGISTRY  # for modules with metrics of their own
 _REQUESTS = Counter(
     "touchstone_requests",
     "Requests by route and status.",

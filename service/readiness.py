@@ -47,7 +47,8 @@ def check_readiness(services: Services) -> tuple[ReadinessCheck, ...]:
 
 
 def _signing_key_is_published(services: Services) -> None:
-    if services.signer.kid not in {key["kid"] for key in services.verifying_keys}:
+    now = services.clock()
+    if services.token_keys.signer(now).kid not in services.token_keys.verifying(now):
         raise NotReady("the token-signing key is not among the published ones")
 
 

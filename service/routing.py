@@ -17,7 +17,7 @@ import msgspec
 from flask import Response, request
 
 from common.errors import Malformed, TouchstoneError
-from service import metrics, requests, responses
+from service import metrics, requests, responses, tls
 from service.errors import InternalError
 from service.observability import new_request_id
 
@@ -238,12 +238,15 @@ def _reader(
     route: Route, services: Services
 ) -> Callable[[Mapping[str, Any], str, Mapping[str, str]], Call]:
     limit = int(getattr(services.settings.limits, route.limit))
+    certified = services.settings.server.tls_client_certificates == "admin"
     decoder = msgspec.json.Decoder(route.body) if route.body is not None and route.fast else None
 
     def read(environ: Mapping[str, Any], request_id: str, parameters: Mapping[str, str]) -> Call:
         now = services.clock()
         principal = None
         if route.scope is not None:
+            if certified:
+                tls.require_client_certificate(environ)
             principal = services.tokens.authenticate(environ.get("HTTP_AUTHORIZATION"), now)
             principal.require(route.scope)
         query = None

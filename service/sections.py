@@ -10,6 +10,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.sections_keys import TokenKeyFields
+from service.sections_tls import TlsFields
+
 _MIB = 1 << 20
 
 
@@ -19,7 +22,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class ServerSettings(Section):
+class ServerSettings(Section, TlsFields):
     """The HTTP server."""
 
     listen: str = Field(
@@ -43,8 +46,6 @@ class ServerSettings(Section):
             " keep-alive. A worker of granian has one."
         ),
     )
-    tls_certificate: Path | None = Field(default=None, description="PEM certificate chain; with `tls_key`.")
-    tls_key: Path | None = Field(default=None, description="PEM private key, mode 0600.")
     behind_tls_proxy: bool = Field(
         default=False,
         description="A proxy in front ends TLS: allows plain HTTP beyond loopback in production.",
@@ -84,7 +85,7 @@ class StorageSettings(Section):
     )
 
 
-class TokenSettings(Section):
+class TokenSettings(Section, TokenKeyFields):
     """Attestation results."""
 
     issuer: str = Field(

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
-from common.errors import InvalidSetting
-from service import granian_server, profile
+from service import granian_server, profile, tls
 from service.observability import MULTIPROCESS_VARIABLE, configure
 
 if TYPE_CHECKING:
@@ -81,7 +80,8 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
     """Gunicorn's settings, every one that matters stated.
 
     Raises:
-        InvalidSetting: a TLS file cannot be read.
+        NotFound: a TLS file cannot be read.
+        InvalidSetting: the TLS files are not usable.
     """
     server = settings.server
     host, port = profile.listen_address(server.listen)
@@ -106,11 +106,14 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         "limit_request_line": _MAX_REQUEST_LINE,
         "forwarded_allow_ips": "",
     }
-    if server.tls_certificate is not None and server.tls_key is not None:
-        for path in (server.tls_certificate, server.tls_key):
-            if not os.access(path, os.R_OK):
-                raise InvalidSetting(f"[server] TLS: cannot read {path}")
-        options |= {"certfile": str(server.tls_certificate), "keyfile": str(server.tls_key)}
+    contexts = tls.contexts_of(server)
+    if contexts is not None:
+        # The file names only say that there is TLS: each connection asks the hook for its context.
+        options |= {
+            "certfile": str(server.tls_certificate),
+            "keyfile": str(server.tls_key),
+            "ssl_context": lambda _config, _default: contexts.current(),
+        }
     return options
 
 

@@ -42,6 +42,7 @@ from service.sections import (
     TokenSettings,
     TpmSection,
 )
+from service.sections_coco import CocoSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,6 +71,7 @@ class Settings(Section):
     limits: LimitSettings = Field(default_factory=LimitSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     feed: FeedSettings = Field(default_factory=FeedSettings)
+    coco: CocoSettings = Field(default_factory=CocoSettings)
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
     sources: tuple[SourceSection, ...] = Field(
         default=(), max_length=64, description="Registries and folders that are pulled, see below."

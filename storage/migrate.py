@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Newest revision in storage/migrations/versions; a test holds it to the files.
 HEAD: Final = "0005"
-_REVISIONS: Final = frozenset({"0001", "0002", "0003", HEAD})
+_REVISIONS: Final = frozenset({"0001", "0002", "0003", "0004", HEAD})
 _VERSION_TABLE: Final = "alembic_version"
 # "tchstone" as a 64-bit integer: our key among PostgreSQL's advisory locks.
 _LOCK_KEY: Final = int.from_bytes(b"tchstone", "big")

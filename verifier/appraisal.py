@@ -25,7 +25,7 @@ import msgspec
 from common.checks import Check, Verdict
 from common.encoding import b64url_decode, hex_decode
 from common.errors import Malformed, PolicyError, UnavailableError
-from policy.claims import CLAIM_NAMES, apply_floors, parse_trust_claims, status
+from policy.claims import CLAIM_NAMES, apply_floors, parse_extensions, parse_trust_claims, status
 from policy.port import PolicyKind, canonical_key
 from storage.database import to_micros
 from verifier.ear import new_jti
@@ -45,11 +45,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from policy.port import CompiledPolicy
-    from rvps.model import ReferenceLookup, ReferenceValue, Selection
+    from rvps.model import DeclaredReference, ReferenceLookup, ReferenceValue, Selection
     from verifier.challenges import ChallengeStore
-    from verifier.ear import EarSigner
+    from verifier.ear import Signer
     from verifier.model import TeeVerifier
     from verifier.records import AppraisalRecorder
+    from wire.evidence import Evidence
     from wire.rcar import AppraisalRequest, InitData
 
 _HASHES = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
@@ -78,12 +79,15 @@ class Appraisal(msgspec.Struct, frozen=True):
         token: the EAR, compact JWS; empty for an offline inspection without a signer.
         jti: its id.
         evidence: what the verifier said.
-        policy_digest: SHA-256 of the policy's source, hex.
+        policy: name of the policy that decided.
+        policy_digest: SHA-256 of its source, hex.
         selection: the reference values the policy could see.
         relied_on: those of them that equal something in the evidence.
         relied_on_unverified: likewise, of the values that nobody signed and the policy asked for.
         checks: all checks, those of the policy stage last.
         explanation: built when asked for.
+        extensions: what the policy's ``extensions`` rule came to: name to value.
+        relied_on_declared: likewise, of what an administrator declared, where that counts.
     """
 
     status: str
@@ -91,12 +95,15 @@ class Appraisal(msgspec.Struct, frozen=True):
     token: str
     jti: str
     evidence: VerifiedEvidence
+    policy: str
     policy_digest: str
     selection: Selection
     relied_on: tuple[ReferenceValue, ...]
     checks: tuple[Check, ...]
     explanation: dict[str, Any] | None
     relied_on_unverified: tuple[ReferenceValue, ...] = ()
+    extensions: dict[str, Any] = {}
+    relied_on_declared: tuple[DeclaredReference, ...] = ()
 
 
 class Appraiser:
@@ -125,7 +132,7 @@ class Appraiser:
         references: ReferenceLookup,
         audience: str,
         challenges: ChallengeStore | None = None,
-        signer: EarSigner | None = None,
+        signer: Signer | None = None,
         recorder: AppraisalRecorder | None = None,
         lifetime: timedelta = timedelta(minutes=5),
         default_policy: str = "default",
@@ -152,13 +159,24 @@ class Appraiser:
             EndorsementError: the chain, its dates or revocation do not hold.
             PolicyNotFound: the named policy is not active.
         """
-        tee = request.evidence.__struct_config__.tag
-        verifier, size = self._verifier_of(str(tee))
-        expected = self._expectation(request, str(tee), size, now)
-        verified = verifier.verify(request.evidence, expected, _init_data(request.init_data), now)
+        tee = str(request.evidence.__struct_config__.tag)
+        expected = self._expectation(request, tee, self._verifier_of(tee)[1], now)
+        verified = self.verify(request.evidence, expected, _init_data(request.init_data), now)
         return self.appraise_verified(
             verified, now, policy=request.policy, nonce=request.nonce, explain=request.explain
         )
+
+    def verify(
+        self, evidence: Evidence, expected: Expectation, init_data: InitDataClaim | None, now: datetime
+    ) -> VerifiedEvidence:
+        """Step 2 alone.
+
+        Raises:
+            UnsupportedEvidence: no verifier is configured for that TEE.
+            InputError, EvidenceError, EndorsementError: as the verifier says.
+        """
+        verifier, _ = self._verifier_of(str(evidence.__struct_config__.tag))
+        return verifier.verify(evidence, expected, init_data, now)
 
     def appraise_verified(
         self,
@@ -170,14 +188,31 @@ class Appraiser:
         explain: bool = False,
     ) -> Appraisal:
         """Steps 3 to 5, for evidence that a verifier has verified at ``now``."""
-        compiled = self._policies.active(PolicyKind.APPRAISAL, policy or self._default_policy)
+        result = self.judge(verified, now, policy=policy, explain=explain)
+        return self._signed(result, nonce, now)
+
+    def judge(
+        self,
+        verified: VerifiedEvidence,
+        now: datetime,
+        *,
+        policy: str | None = None,
+        explain: bool = False,
+    ) -> Appraisal:
+        """Steps 3 and 4: the result, without a token and without a record of it.
+
+        Raises:
+            PolicyNotFound: the named policy is not active.
+        """
+        name = policy or self._default_policy
+        compiled = self._policies.active(PolicyKind.APPRAISAL, name)
         claims = _mentioned_claims(compiled, verified)
         observed = _observed(claims, verified.comparable)
         selection = self._references.select(
             compiled.reference_names, observed, now, unverified=compiled.unverified_names
         )
         document = _policy_input(claims, verified, selection)
-        vector, policy_checks = self._evaluate(compiled, document, verified)
+        vector, extensions, policy_checks = self._evaluate(compiled, document, verified)
         relied_on = tuple(value for value in selection.values if _relied_on(value, verified, observed))
         result = Appraisal(
             status=status(vector),
@@ -185,6 +220,7 @@ class Appraiser:
             token="",
             jti=new_jti(now),
             evidence=verified,
+            policy=name,
             policy_digest=compiled.source.digest,
             selection=selection,
             relied_on=relied_on,
@@ -193,11 +229,13 @@ class Appraiser:
             relied_on_unverified=tuple(
                 value for value in selection.unverified if _relied_on(value, verified, observed)
             ),
+            extensions=extensions,
+            relied_on_declared=tuple(word for word in selection.declared if word.relied_on(observed)),
         )
         if explain:
             explanation = explain_appraisal(result, compiled, document)
             result = msgspec.structs.replace(result, explanation=explanation)
-        return self._signed(result, policy or self._default_policy, nonce, now)
+        return result
 
     def _verifier_of(self, tee: str) -> tuple[TeeVerifier, int]:
         entry = self._verifiers.get(tee)
@@ -228,13 +266,13 @@ class Appraiser:
 
     def _evaluate(
         self, compiled: CompiledPolicy, document: bytes, verified: VerifiedEvidence
-    ) -> tuple[dict[str, int], tuple[Check, ...]]:
-        """Step 4: the trust vector with floors applied, and the checks of this stage."""
+    ) -> tuple[dict[str, int], dict[str, Any], tuple[Check, ...]]:
+        """Step 4: the trust vector with floors applied, extensions, and the checks of this stage."""
         try:
-            claims = self._decide(compiled, document)
+            claims, extensions = self._decide(compiled, document)
         except (PolicyError, UnavailableError) as error:
             check = Check("policy.trust_claims", Verdict.FAIL, code=error.code, note=error.message)
-            return dict(_DENIED), (check,)
+            return dict(_DENIED), {}, (check,)
         floored = apply_floors(claims, verified.floors)
         checks = tuple(
             Check(
@@ -247,27 +285,32 @@ class Appraiser:
             for name, value in floored.items()
             if value != claims.get(name, 0)
         )
-        return floored, checks
+        return floored, extensions, checks
 
-    def _signed(self, result: Appraisal, policy: str, nonce: str | None, now: datetime) -> Appraisal:
+    def _signed(self, result: Appraisal, nonce: str | None, now: datetime) -> Appraisal:
         if self._recorder is not None:
             self._recorder.record(_record(result, now))
         if self._signer is None:
             return result
-        expires = min([now + self._lifetime, *_expiries(result)])
-        claims = _token_claims(result, policy, nonce, self._audience)
+        expires = min([now + self._lifetime, *expiries(result)])
+        claims = _token_claims(result, nonce, self._audience)
         return msgspec.structs.replace(result, token=self._signer.sign(claims, now=now, expires=expires))
 
 
-def _remembering(size: int) -> Callable[[CompiledPolicy, bytes], dict[str, int]]:
+_Decision = tuple[dict[str, int], dict[str, Any]]
+
+
+def _remembering(size: int) -> Callable[[CompiledPolicy, bytes], _Decision]:
     """What a compiled policy decides on a document; answers are remembered, errors are not."""
 
-    def decide(compiled: CompiledPolicy, document: bytes) -> dict[str, int]:
-        return parse_trust_claims(compiled.evaluate(document).get("data.policy.trust_claims"))
+    def decide(compiled: CompiledPolicy, document: bytes) -> _Decision:
+        result = compiled.evaluate(document)
+        claims = parse_trust_claims(result.get("data.policy.trust_claims"))
+        return claims, parse_extensions(result.get("data.policy.extensions"))
 
     # A compiled policy is hashed by identity: one object per digest (``policy.port.PolicyEngine``).
     remembered: Any = lru_cache(maxsize=size)(decide)
-    return cast("Callable[[CompiledPolicy, bytes], dict[str, int]]", remembered)
+    return cast("Callable[[CompiledPolicy, bytes], _Decision]", remembered)
 
 
 def _init_data(init_data: InitData | None) -> InitDataClaim | None:
@@ -317,7 +360,7 @@ def _observed(claims: Mapping[str, Any], comparable: tuple[str, ...]) -> frozens
 
 def _policy_input(claims: dict[str, Any], verified: VerifiedEvidence, selection: Selection) -> bytes:
     """The input document: the claims, the reference values, what the verification came to."""
-    references = {"reference": entries(selection.values)}
+    references = {"reference": entries(selection.values, selection.declared)}
     if selection.unverified:
         references["unverified_reference"] = entries(selection.unverified)
     verification = {
@@ -330,12 +373,21 @@ def _policy_input(claims: dict[str, Any], verified: VerifiedEvidence, selection:
     return _ENCODER.encode(claims | references | {"verification": verification})
 
 
-def _expiries(result: Appraisal) -> Iterable[datetime]:
+def all_relied_on(result: Appraisal) -> tuple[str, ...]:
+    """Ids of everything that the result rests on: verified, unverified and declared."""
+    signed = tuple(value.id for value in (*result.relied_on, *result.relied_on_unverified))
+    return (*signed, *(word.id for word in result.relied_on_declared))
+
+
+def expiries(result: Appraisal) -> Iterable[datetime]:
+    """When what the result rests on expires."""
     if result.evidence.not_after is not None:
         yield result.evidence.not_after
     for value in (*result.relied_on, *result.relied_on_unverified):
         if value.expires is not None:
             yield value.expires
+    for word in result.relied_on_declared:
+        yield word.expires
 
 
 def _record(result: Appraisal, now: datetime) -> AppraisalRecord:
@@ -349,11 +401,11 @@ def _record(result: Appraisal, now: datetime) -> AppraisalRecord:
         evidence_digest=result.evidence.evidence_digest,
         policy_digest=result.policy_digest,
         snapshot=result.selection.snapshot,
-        references=tuple(value.id for value in (*result.relied_on, *result.relied_on_unverified)),
+        references=all_relied_on(result),
     )
 
 
-def _token_claims(result: Appraisal, policy: str, nonce: str | None, audience: str) -> dict[str, Any]:
+def _token_claims(result: Appraisal, nonce: str | None, audience: str) -> dict[str, Any]:
     verified = result.evidence
     claims: dict[str, Any] = {
         "aud": audience,
@@ -362,7 +414,7 @@ def _token_claims(result: Appraisal, policy: str, nonce: str | None, audience: s
             "cpu0": {
                 "ear.status": result.status,
                 "ear.trustworthiness-vector": result.trust_vector,
-                "ear.appraisal-policy-id": policy,
+                "ear.appraisal-policy-id": result.policy,
                 "ear.veraison.annotated-evidence": verified.claims,
             }
         },
@@ -376,13 +428,15 @@ def _token_claims(result: Appraisal, policy: str, nonce: str | None, audience: s
             "policy_digest": result.policy_digest,
             "snapshot": result.selection.snapshot,
             "reference_values": [value.id for value in result.relied_on],
-            "lineage": _lineage(result.relied_on),
+            "lineage": lineage_of(result.relied_on),
         },
     }
     if result.relied_on_unverified:
         # Apart, so that who counts reference values does not count these.
         unverified = [value.id for value in result.relied_on_unverified]
         claims["touchstone"]["unverified_reference_values"] = unverified
+    if result.relied_on_declared:
+        claims["touchstone"]["declared_reference_values"] = [word.id for word in result.relied_on_declared]
     if nonce is not None:
         claims["eat_nonce"] = nonce
     if verified.tee_pubkey is not None:
@@ -390,7 +444,7 @@ def _token_claims(result: Appraisal, policy: str, nonce: str | None, audience: s
     return claims
 
 
-def _lineage(values: tuple[ReferenceValue, ...]) -> list[dict[str, Any]]:
+def lineage_of(values: Iterable[ReferenceValue]) -> list[dict[str, Any]]:
     """One entry per attestation relied on: enough to walk from a token to commit and builder."""
     by_attestation: dict[str, dict[str, Any]] = {}
     for value in values:

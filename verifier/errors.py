@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from common.errors import AccessError, EndorsementError, EvidenceError, UnavailableError
+from common.errors import (
+    AccessError,
+    ConfigurationError,
+    EndorsementError,
+    EvidenceError,
+    UnavailableError,
+)
 
 
 class UnsupportedEvidence(EvidenceError):
@@ -164,6 +170,13 @@ class EarInvalid(AccessError):
 
     code = "access.ear"
     advice = "Attest again: take a challenge, have fresh evidence appraised, and send that token."
+
+
+class TokenCertificateExpired(ConfigurationError):
+    """The certificate of the token-signing key has expired: no relying party would accept its tokens."""
+
+    code = "configuration.token_certificate"
+    advice = "Replace [token] certificate_chain; a certificate of the local CA is renewed by the server."
 
 
 class TooManyChallenges(UnavailableError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from common.checks import Check  # noqa: TC001 (msgspec resolves it at run time)
+from common.runtime_data import fitted
 
 if TYPE_CHECKING:
     from wire.evidence import Evidence
@@ -41,11 +42,28 @@ class ReportDataBinding(msgspec.Struct, frozen=True):
     report_data: bytes
 
 
+class RuntimeDataBinding(msgspec.Struct, frozen=True):
+    """Evidence must hold this value, fitted to its field as Confidential Containers does.
+
+    See ``common.runtime_data``.
+
+    Attributes:
+        data: digest of the runtime data, or the bytes that the relying party gave; None: it asked for no
+            binding, the field is not looked at, and the result says so.
+        nonce: of our session, base64 as sent; None: a relying party's own.
+        tee_pubkey: the guest's public JWK inside the runtime data; None without a session of ours.
+    """
+
+    data: bytes | None
+    nonce: str | None = None
+    tee_pubkey: dict[str, str] | None = None
+
+
 class Unbound(msgspec.Struct, frozen=True):
     """No expectation: offline inspection only. Never affirms instance-identity, never releases."""
 
 
-Expectation = SessionBinding | ReportDataBinding | Unbound
+Expectation = SessionBinding | ReportDataBinding | RuntimeDataBinding | Unbound
 
 
 class InitDataClaim(msgspec.Struct, frozen=True):
@@ -53,11 +71,18 @@ class InitDataClaim(msgspec.Struct, frozen=True):
 
     Attributes:
         digest: of the plain init-data, by the algorithm it names.
-        data: the plain init-data.
+        data: the plain init-data; empty where only the digest is known.
+        fitted: the field holds the digest padded with zeros or cut off (Confidential Containers); the
+            digest itself otherwise.
     """
 
     digest: bytes
     data: bytes
+    fitted: bool = False
+
+    def in_field(self, size: int) -> bytes:
+        """What a field of ``size`` bytes must hold."""
+        return fitted(self.digest, size) if self.fitted else self.digest
 
 
 class VerifiedEvidence(msgspec.Struct, frozen=True):
@@ -91,6 +116,20 @@ class VerifiedEvidence(msgspec.Struct, frozen=True):
     not_after: datetime | None = None
     identity: str | None = None
     tee_pubkey: dict[str, str] | None = None
+
+
+class CocoForm(Protocol):
+    """How Confidential Containers spells one TEE's evidence and claims."""
+
+    def evidence_of(self, document: Any) -> Evidence:
+        """Our evidence document of theirs.
+
+        Raises:
+            InputError: it has not the form that is published for this TEE.
+        """
+
+    def claims_of(self, verified: VerifiedEvidence) -> dict[str, Any]:
+        """The claims as a policy written for their attestation service expects them: theirs, and ours."""
 
 
 class TeeVerifier(Protocol):

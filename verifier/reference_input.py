@@ -18,11 +18,18 @@ from verifier.reference_names import IDENTITIES, observed_value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from rvps.model import ReferenceValue
+    from rvps.model import DeclaredReference, ReferenceValue
 
 
-def entries(values: Iterable[ReferenceValue]) -> dict[str, dict[str, ReferenceEntry]]:
-    """Entries by name and canonical text of the value."""
+def entries(
+    values: Iterable[ReferenceValue], declared: Iterable[DeclaredReference] = ()
+) -> dict[str, dict[str, ReferenceEntry]]:
+    """Entries by name and canonical text of the value.
+
+    Of what is both verified and declared one entry stands, with the groups of the one and the mark of the
+    other. Values that share their text and not their type (``3`` and ``"3"``) share an entry's place: what
+    is declared then stands beside it, under a key that no text has.
+    """
     found: dict[str, dict[str, ReferenceEntry]] = {}
     for value in values:
         shelf = found.setdefault(value.name, {})
@@ -36,7 +43,22 @@ def entries(values: Iterable[ReferenceValue]) -> dict[str, dict[str, ReferenceEn
             shelf[key] = replace(
                 known, scalar=value.scalar, group=min(groups), groups=tuple(sorted(groups))
             )
+    for word in declared:
+        shelf = found.setdefault(word.name, {})
+        for number, member in enumerate(word.members):
+            _declare(shelf, member, f"{word.id}#{number}", scalar=word.scalar)
     return found
+
+
+def _declare(shelf: dict[str, ReferenceEntry], member: Any, other_key: str, *, scalar: bool) -> None:
+    key = canonical_key(member)
+    known = shelf.get(key)
+    if known is None:
+        shelf[key] = ReferenceEntry(member, scalar, declared=True)
+    elif type(known.value) is type(member) and known.value == member:
+        shelf[key] = replace(known, scalar=known.scalar and scalar, declared=True)
+    else:
+        shelf[other_key] = ReferenceEntry(member, scalar, declared=True)
 
 
 def groups_met(

@@ -60,4 +60,16 @@ class TpmEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     credential_secret: str | None = None
 
 
-Evidence = SnpEvidence | TpmEvidence
+class SampleEvidence(msgspec.Struct, frozen=True, tag="sample", tag_field="tee"):
+    """Evidence of Confidential Containers' sample TEE: of no hardware, for development alone.
+
+    Attributes:
+        svn: text.
+        report_data: base64, at most 64 bytes.
+    """
+
+    svn: str
+    report_data: str = ""
+
+
+Evidence = SnpEvidence | TpmEvidence | SampleEvidence

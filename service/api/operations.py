@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from flask import request
 
-from service import metrics, openapi, profile
+from service import metrics, openapi, profile, tls
 from service.access import Scope
-from service.keys import jwks
 from service.readiness import ReadinessCheck, check_readiness
 from service.routing import Answer, Call, RouteTable
 
@@ -87,6 +86,8 @@ def readyz(services: Services, call: Call) -> Answer:
 def prometheus(services: Services, call: Call) -> Answer:
     """Give the metrics of every worker, to whom `[server] metrics` admits."""
     if not _metrics_open(services):
+        if services.settings.server.tls_client_certificates == "admin":
+            tls.require_client_certificate(request.environ)
         principal = services.tokens.authenticate(request.headers.get("Authorization"), call.now)
         principal.require(Scope.METRICS_READ)
     return Answer(200, metrics.exposition(), content_type=metrics.CONTENT_TYPE)
@@ -95,8 +96,7 @@ def prometheus(services: Services, call: Call) -> Answer:
 @ROUTES.add("GET", "/.well-known/jwks.json", answers={200: JwkSet}, open_to_all=True)
 def keys(services: Services, call: Call) -> Answer:
     """Give the keys that attestation results verify with: the present one first."""
-    del call
-    return Answer(200, jwks(services.verifying_keys), headers=_PUBLIC_CACHE)
+    return Answer(200, services.token_keys.jwks(call.now), headers=_PUBLIC_CACHE)
 
 
 @ROUTES.add("GET", "/openapi.json", answers={200: dict[str, Any]}, open_to_all=True)

@@ -1,6 +1,6 @@
-"""``touchstone token``: admin tokens and the signing key, on the server's own machine.
+"""``touchstone token``: admin tokens, on the server's own machine.
 
-Works on the database and key files that the configuration names: whoever may read those is the
+Works on the database that the configuration names: whoever may read it is the
 administrator. There is no route for it.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Make, list and revoke admin tokens; rotate the token-signing key."""
+    """Make, list and revoke admin tokens."""
 
 
 @command.command()
@@ -84,20 +84,6 @@ def roles(as_json: bool) -> None:
             ("ROLE", "SCOPES"), [(role, " ".join(scopes)) for role, scopes in rows.items()]
         ),
     )
-
-
-@command.command(name="rotate-signing-key")
-@settings_options
-@json_option
-def rotate_signing_key(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
-    """Make a new token-signing key; the old one verifies on while its tokens may live.
-
-    Servers take it up when they are restarted.
-    """
-    from service.keys import SigningKeys
-
-    kid = SigningKeys(load_settings(config, data_dir).keys_dir).rotate(datetime.now(UTC))
-    output.emit({"kid": kid}, as_json=as_json, text=lambda: f"new signing key {kid}: restart the server")
 
 
 def _store(config: Path | None, data_dir: Path | None) -> TokenStore:

@@ -26,7 +26,6 @@ from common.errors import Malformed, TouchstoneError
 from service.conformance.case_files import CaseFiles, UnknownOperation, lenient_base64
 from service.conformance.outcome import FAIL, PASS, Outcome, case_id, unsupported
 from service.conformance.protobuf import bytes_of, fields_of, int_of
-from service.conformance.tpm_keys import public_of_spki, spki_of_pem
 from verifier.errors import AttestationKeyUntrusted, EventLogMismatch, PcrMismatch
 from verifier.tpm.algorithms import HASHES
 from verifier.tpm.attest import parse_quote
@@ -37,6 +36,7 @@ from verifier.tpm.eventlog import parse_event_log, replay
 from verifier.tpm.names import name_of
 from verifier.tpm.public import PublicArea, parse_public
 from verifier.tpm.settings import TpmSettings
+from verifier.tpm.spki import public_of_spki, spki_of_pem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -184,7 +184,7 @@ def _run_rsa_quote(files: CaseFiles, pcrs: dict[str, dict[str, str]]) -> None:
     check_quote(
         public,
         material,
-        wanted=bytes.fromhex(str(files.case["nonce"])),
+        wanted=(bytes.fromhex(str(files.case["nonce"])),),
         selection=selection,
         settings=TpmSettings(allow_sha1_banks=True),
         checks=Checks(),
@@ -234,7 +234,7 @@ def _check(
     checked = check_quote(
         public,
         material,
-        wanted=bytes.fromhex(str(files.case["nonce"])),
+        wanted=(bytes.fromhex(str(files.case["nonce"])),),
         selection=selection,
         settings=TpmSettings(allow_sha1_banks=True, unlogged_pcrs=unlogged),
         checks=checks,

@@ -22,7 +22,7 @@ from testkit.daemon import free_port
 
 SHIPPED = [
     (PolicyKind.APPRAISAL, "default"),
-    (PolicyKind.APPRAISAL, "coco_cpu"),
+    (PolicyKind.APPRAISAL, "default_cpu"),
     (PolicyKind.RELEASE, "default"),
     (PolicyKind.TRUST, "default"),
 ]
@@ -107,7 +107,7 @@ def test_unbound_evidence_has_no_identity(engine: PolicyEngine, bound: Any) -> N
 
 
 def test_coco_style_runs_unmodified(engine: PolicyEngine) -> None:
-    source = shipped.load(PolicyKind.APPRAISAL, "coco_cpu")
+    source = shipped.load(PolicyKind.APPRAISAL, "default_cpu")
     document = snp()
     document["reference"] |= {
         "snp_bootloader": {"4": {"value": 4}, "5": {"value": 5}},
@@ -177,11 +177,11 @@ REFUSED = {
     "crypto": 'x := crypto.sha256("a")',
     "walk": "x := [v | walk(input.snp, [_, v])]",
     "numbers.range": "x := numbers.range(1, 10000000)",
-    "regex": 'x if regex.match("(a+)+$", input.snp.m)',
+    "regex": "x if regex.match(input.snp.p, input.snp.m)",
     "trace": 'x := trace("a")',
     "print": 'x if { print("a") }',
     "with": 'x if y with input as {"snp": {}}\n\ny := 1',
-    "data": "x := data.secrets",
+    "data": "x := data[input.snp.m]",
     "dynamic name": "x if input.snp.m in query_reference_value(input.snp.name)",
     "dynamic reference": "x if input.reference[input.snp.name]",
     "whole input": "x := input",

@@ -44,6 +44,7 @@ CALLS = {
     "object.remove": "object.remove(a, b)",
     "object.union": "object.union(a, b)",
     "object.union_n": "object.union_n(a)",
+    "regex.match": 'regex.match("^a?[b-z, ]*(.|b{1,2})$", a)',
     "set": "set()",
     "sort": "sort(a)",
     "split": "split(a, b)",

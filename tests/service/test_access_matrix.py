@@ -89,7 +89,7 @@ def test_refused_caller_learns_nothing_of_what_exists(client: ContractClient, se
 
 
 def test_attestation_result_is_no_admin_token(client: ContractClient, services: Services) -> None:
-    ear = services.signer.sign(
+    ear = services.token_keys.sign(
         {"jti": "1", "aud": "touchstone"}, now=NOW, expires=NOW + timedelta(minutes=5)
     )
     assert client.call("GET", "/v1/policies", token=ear).status == 401

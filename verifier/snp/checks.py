@@ -202,17 +202,18 @@ def require_report_data(report: Report, expected: bytes | None, checks: Checks) 
 def require_init_data(report: Report, init_data: InitDataClaim | None, checks: Checks) -> str:
     """HOST_DATA is the digest of the init-data. Returns ``bound`` or ``absent``.
 
-    The field takes 32 bytes: a longer digest is refused, not cut.
+    The field takes 32 bytes: a longer digest is refused, not cut, unless the claim says that it is fitted.
 
     Raises:
         InitDataMismatch: otherwise.
     """
     if init_data is None:
         return "absent"
+    wanted = init_data.in_field(len(report.host_data))
     checks.require(
-        "snp.host_data", init_data.digest == report.host_data, InitDataMismatch,
-        expected=init_data.digest.hex(), observed=report.host_data.hex(), source=f"{ABI} 0x0C0",
-        note="" if len(init_data.digest) == len(report.host_data) else "HOST_DATA holds a SHA-256 digest",
+        "snp.host_data", wanted == report.host_data, InitDataMismatch,
+        expected=wanted.hex(), observed=report.host_data.hex(), source=f"{ABI} 0x0C0",
+        note="" if len(wanted) == len(report.host_data) else "HOST_DATA holds a SHA-256 digest",
     )  # fmt: skip
     return "bound"
 

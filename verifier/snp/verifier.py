@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Final
 from common.checks import Check, Checks, Verdict
 from common.encoding import b64url_decode
 from common.errors import Malformed, TouchstoneError
-from verifier.binding import expected_report_data
+from verifier.binding import bound_key, bound_to, expected_report_data
 from verifier.errors import CrlInvalid, CrlMissing
-from verifier.model import ReportDataBinding, SessionBinding, Unbound, VerifiedEvidence
+from verifier.model import Unbound, VerifiedEvidence
 from verifier.snp.assessment import NOT_RECOGNISED, Assessment
 from verifier.snp.chain import Anchors, VerifiedChain, certificates_of, verify_chain
 from verifier.snp.checks import (
@@ -150,12 +150,12 @@ class SnpVerifier:
             comparable=("snp",),
             checks=checks.records,
             floors=floors,
-            bound=_bound(expected),
+            bound=bound_to(expected),
             init_data=bound_init_data,
             endorsements=chain.endorsements if crl is None else (*chain.endorsements, crl.sha256),
             not_after=chain.not_after if crl is None else min(chain.not_after, crl.next_update),
             identity=identity,
-            tee_pubkey=expected.tee_pubkey if isinstance(expected, SessionBinding) else None,
+            tee_pubkey=bound_key(expected),
         )
 
     def _chain(
@@ -234,9 +234,3 @@ def _parse(evidence: SnpEvidence) -> Report:
 
 def _types_of_table(auxblob: str) -> frozenset[str]:
     return frozenset(certificates_of((), auxblob))
-
-
-def _bound(expected: Expectation) -> str:
-    if isinstance(expected, SessionBinding):
-        return "session"
-    return "report-data" if isinstance(expected, ReportDataBinding) else "unbound"

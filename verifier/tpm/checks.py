@@ -78,7 +78,7 @@ def check_quote(
     public: PublicArea,
     material: QuoteMaterial,
     *,
-    wanted: bytes | None,
+    wanted: tuple[bytes, ...] | None,
     selection: Mapping[str, tuple[int, ...]] | None,
     settings: TpmSettings,
     checks: Checks,
@@ -88,7 +88,7 @@ def check_quote(
     Args:
         public: the attestation key.
         material: what was received.
-        wanted: the extraData that must stand in the quote; None where nothing is expected.
+        wanted: one of these is the quote's extraData; None where nothing is expected.
         selection: bank to the registers that must be quoted; None where nothing is expected.
         settings: SHA-1, event log and firmware rules.
         checks: where the checks are recorded.
@@ -143,8 +143,8 @@ def verify_quote(
     return result, parsed
 
 
-def require_extra_data(quote: Quote, wanted: bytes | None, checks: Checks) -> None:
-    """Demand that the quote was made over ``wanted``, all of it and nothing else.
+def require_extra_data(quote: Quote, wanted: tuple[bytes, ...] | None, checks: Checks) -> None:
+    """Demand that the quote was made over one of ``wanted``, all of it and nothing else.
 
     Raises:
         ReportDataMismatch: another length or content.
@@ -155,16 +155,15 @@ def require_extra_data(quote: Quote, wanted: bytes | None, checks: Checks) -> No
             "tpm.quote.extra_data", "no expectation was given: the quote may be of any time", source=source
         )
         return
+    matches = any(hmac.compare_digest(quote.extra_data, value) for value in wanted)
     checks.require(
         "tpm.quote.extra_data",
-        hmac.compare_digest(quote.extra_data, wanted),
+        matches,
         ReportDataMismatch,
-        expected=wanted.hex(),
+        expected=wanted[0].hex(),
         observed=quote.extra_data.hex(),
         source=source,
-        note=""
-        if quote.extra_data == wanted
-        else "the quote is not bound to the expected nonce, key and audience",
+        note="" if matches else "the quote is not bound to the expected nonce, key and audience",
     )
 
 

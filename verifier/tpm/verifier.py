@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, Final
 from common.checks import Checks
 from common.encoding import b64url_decode
 from common.errors import Malformed, TooLarge
-from verifier.binding import expected_report_data
-from verifier.model import ReportDataBinding, SessionBinding, Unbound, VerifiedEvidence
+from common.runtime_data import fitted
+from verifier.binding import bound_key, bound_to, expected_report_data
+from verifier.model import RuntimeDataBinding, SessionBinding, Unbound, VerifiedEvidence
 from verifier.tpm.checks import PcrValues, QuoteMaterial, assess_platform, check_quote
 from verifier.tpm.claims import tpm_claims
 from verifier.tpm.eventlog import MAX_LOG_BYTES
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 
 BINDING_SIZE: Final = 32  # SHA-256: every TPM 2.0 takes 32 bytes of qualifying data
 _INIT_DATA_PCR: Final = 8
+# Confidential Containers quotes every register of the SHA-256 bank, and its guests fill extraData with the
+# digest of the runtime data cut to 32 bytes, whole, or padded to the 64 of a TPM2B_DATA.
+_COCO_SELECTION: Final = {"sha256": tuple(range(24))}
+_COCO_SIZES: Final = (32, 48, 64)
 _BASE64_CHARACTERS: Final = 4
 _BASE64_BYTES: Final = 3
 # AR4SI (draft-ietf-rats-ar4si) values used as floors.
@@ -83,7 +88,7 @@ class TpmVerifier:
         if not isinstance(evidence, TpmEvidence):
             raise Malformed("this verifier takes TPM evidence")
         checks = Checks()
-        wanted = expected_report_data(expected, init_data, BINDING_SIZE)
+        wanted = _wanted(expected, init_data)
         public = parse_public(b64url_decode(evidence.ak_public, what="ak_public"))
         trust = trust_attestation_key(public, evidence, expected, self._settings, now=now, checks=checks)
         material = _material(evidence)
@@ -111,20 +116,30 @@ class TpmVerifier:
             comparable=("tpm",),
             checks=checks.records,
             floors=floors,
-            bound=_bound(expected),
+            bound=bound_to(expected),
             init_data=bound_init_data,
             endorsements=() if trust.ek is None else trust.ek.certificates,
             not_after=_not_after(trust),
             identity=trust.identity,
-            tee_pubkey=expected.tee_pubkey if isinstance(expected, SessionBinding) else None,
+            tee_pubkey=bound_key(expected),
         )
 
     def _selection(self, expected: Expectation) -> Mapping[str, tuple[int, ...]] | None:
         if isinstance(expected, Unbound):
             return None
+        if isinstance(expected, RuntimeDataBinding):
+            return _COCO_SELECTION
         if isinstance(expected, SessionBinding) and expected.pcr_selection is not None:
             return expected.pcr_selection
         return self._settings.pcr_selection
+
+
+def _wanted(expected: Expectation, init_data: InitDataClaim | None) -> tuple[bytes, ...] | None:
+    """What may stand in the quote's extraData; None where nothing is expected."""
+    if isinstance(expected, RuntimeDataBinding) and expected.data is not None:
+        return tuple(fitted(expected.data, size) for size in _COCO_SIZES)
+    value = expected_report_data(expected, init_data, BINDING_SIZE)
+    return None if value is None else (value,)
 
 
 def _material(evidence: TpmEvidence) -> QuoteMaterial:
@@ -167,12 +182,6 @@ def _bind_init_data(
     )
     floors["configuration"] = _CONFIGURATION_UNAVAILABLE
     return "unsupported"
-
-
-def _bound(expected: Expectation) -> str:
-    if isinstance(expected, SessionBinding):
-        return "session"
-    return "report-data" if isinstance(expected, ReportDataBinding) else "unbound"
 
 
 def _not_after(trust: AttestationKeyTrust) -> datetime | None:

@@ -32,3 +32,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_declared_value")),
     )
     op.create_index(op.f("ix_declared_value_id"), "declared_value", ["id"])
+    op.add_column(
+        "reference_state", sa.Column("declared", sa.BigInteger(), server_default="0", nullable=False)
+    )

@@ -1,4 +1,7 @@
-"""Attestation keys of cases that carry a SubjectPublicKeyInfo where a TPM has a TPMT_PUBLIC."""
+"""An attestation key of which only the SubjectPublicKeyInfo is known, as a TPMT_PUBLIC.
+
+Its attributes are then not shown by anything: such a key is trusted from an allow-list or not at all.
+"""
 
 from __future__ import annotations
 

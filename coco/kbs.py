@@ -1,0 +1,380 @@
+"""The KBS protocol over HTTP, without HTTP: one call in, one answer out, typed errors between.
+
+``KbsApi.handle`` takes what an HTTP front end read, and reads top to bottom as the routes of the reference:
+
+* ``POST auth``: Request to Challenge; a fresh session in a cookie (``coco.session``).
+* ``POST attest``: the session's nonce is spent *first*; then nonce, runtime data and evidence are held
+  against each other, and the token of the attestation goes out and is kept with the session.
+* ``POST attestation-policy``, ``resource-policy``, ``reference-value`` and their ``GET``: administrators.
+* everything else is a plugin: administrators' calls by their token, guests' calls by session or bearer
+  token and the resource policy; what needs it is encrypted to the guest's key.
+
+An attested session attests once: another attestation needs another session, so that no answer can be about
+other evidence than the call's. Errors are mapped to the reference's in ``coco.refusals``.
+"""
+
+from __future__ import annotations
+
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from coco import refusals, tees
+from coco.attestation import InitDataToml, StructuredRuntimeData, VerificationRequest
+from coco.errors import (
+    HandshakeRefused,
+    PluginUnknown,
+    PolicyDocumentInvalid,
+    ProtocolVersion,
+    ReferenceValueUnknown,
+    RvpsRefused,
+    SessionInvalid,
+    TeeUnknown,
+    TokenMissing,
+)
+from coco.plugins.port import PluginCall
+from coco.plugins.resource import resource_ref
+from coco.release import RESOURCE_PLUGIN
+from common import runtime_data, strict_json
+from common.errors import InputError, Malformed
+from wire.kbs import (
+    SESSION_COOKIE,
+    Attestation,
+    Challenge,
+    EncryptedResource,
+    Request,
+    TokenAnswer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from coco.admin import Admin, AdminGate
+    from coco.attestation import AttestationService
+    from coco.plugins.port import PluginAnswer, PluginRegistry
+    from coco.policies import CocoPolicies
+    from coco.reference_values import ReferenceValueService
+    from coco.release import ResourceReleases
+    from coco.requester import Requester
+    from coco.requesters import Requesters
+    from coco.session import KbsSession, KbsSessions
+    from coco.tees import Tee
+
+JSON: Final = "application/json"
+_MAX_NONCE: Final = 128
+_MAX_SEGMENTS: Final = 32
+_VERSIONS: Final = range(4, 5)  # the minor version; 0.4.x is served, and answered as 0.4.0
+_ENCODER: Final = msgspec.json.Encoder()
+_REQUEST: Final = msgspec.json.Decoder(Request)
+_ATTESTATION: Final = msgspec.json.Decoder(Attestation)
+
+
+class KbsCall(msgspec.Struct, frozen=True):
+    """One HTTP call.
+
+    Attributes:
+        method: upper case.
+        target: path and query as they were sent, nothing decoded: what access rules are held against.
+        path: decoded segments after ``/kbs/v0/``.
+        query: decoded; one value for a name.
+        authorization: the header, if there is one.
+        cookie: the ``Cookie`` header, if there is one.
+        body: bytes.
+    """
+
+    method: str
+    target: str
+    path: tuple[str, ...]
+    query: Mapping[str, str] = {}
+    authorization: str | None = None
+    cookie: str | None = None
+    body: bytes = b""
+
+
+class KbsAnswer(msgspec.Struct, frozen=True):
+    """One HTTP answer.
+
+    Attributes:
+        status: 200, or what a plugin says.
+        body: bytes.
+        content_type: of the body; empty: none is sent.
+        session: whose cookie goes with it.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = JSON
+    session: KbsSession | None = None
+
+
+class KbsApi:
+    """Serves the protocol.
+
+    Args:
+        sessions: begins and spends sessions.
+        attestation: evaluates evidence.
+        requesters: whose token it is.
+        releases: decides and encrypts.
+        plugins: by name; ``resource`` among them.
+        gate: admits administrators.
+        policies: of the attestation service, and the resource policy.
+        reference_values: the reference value provider service.
+    """
+
+    def __init__(
+        self,
+        *,
+        sessions: KbsSessions,
+        attestation: AttestationService,
+        requesters: Requesters,
+        releases: ResourceReleases,
+        plugins: PluginRegistry,
+        gate: AdminGate,
+        policies: CocoPolicies,
+        reference_values: ReferenceValueService,
+    ) -> None:
+        """Keep the parts."""
+        self._sessions = sessions
+        self._attestation = attestation
+        self._requesters = requesters
+        self._releases = releases
+        self._plugins = plugins
+        self._gate = gate
+        self._policies = policies
+        self._reference_values = reference_values
+        self._builtin = {
+            ("POST", "auth"): self._auth,
+            ("POST", "attest"): self._attest,
+            ("POST", "attestation-policy"): self._set_attestation_policy,
+            ("POST", "resource-policy"): self._set_resource_policy,
+            ("GET", "resource-policy"): self._resource_policy_ids,
+            ("POST", "reference-value"): self._register_reference_value,
+        }
+
+    def handle(self, call: KbsCall, now: datetime) -> KbsAnswer:
+        """Serve one call.
+
+        Raises:
+            TouchstoneError: a refusal; ``coco.refusals`` says how the API answers it.
+        """
+        if not call.path or len(call.path) > _MAX_SEGMENTS:
+            raise PluginUnknown("there is no such path")
+        builtin = self._builtin.get((call.method, call.path[0])) if len(call.path) == 1 else None
+        if builtin is not None:
+            return builtin(call, now)
+        if call.method == "GET" and call.path[0] == "reference-value" and len(call.path) > 1:
+            return self._query_reference_value(call, now)
+        return self._plugin(call, now)
+
+    # The handshake
+
+    def _auth(self, call: KbsCall, now: datetime) -> KbsAnswer:
+        try:
+            request = _decoded(_REQUEST, call.body, "deserialize Request")
+            _require_version(request.version)
+            session = self._sessions.begin(_primary(request.tee), now)
+        except InputError as error:
+            raise HandshakeRefused(error.message) from error
+        except TeeUnknown as error:
+            raise HandshakeRefused("deserialize Request") from error
+        return KbsAnswer(body=_ENCODER.encode(Challenge(nonce=session.nonce)), session=session)
+
+    def _attest(self, call: KbsCall, now: datetime) -> KbsAnswer:
+        session = self._sessions.open(session_cookie(call.cookie), now)
+        # Before the evidence is looked at, and whatever comes of it.
+        self._sessions.spend(session, now)
+        attestation = _decoded(_ATTESTATION, call.body, "deserialize Attestation")
+        if attestation.runtime_data.nonce != session.nonce:
+            raise SessionInvalid("the runtime data has another nonce than the session")
+        requests = verification_requests(attestation, session.tee)
+        attested = self._attestation.evaluate(requests, now, session=session)
+        self._sessions.attested(session, attested.token)
+        return KbsAnswer(body=_ENCODER.encode(TokenAnswer(attested.token)), session=session)
+
+    # Administrators
+
+    def _admitted(self, call: KbsCall, now: datetime) -> Admin:
+        return self._gate.admit(call.authorization, call.method, call.target, now)
+
+    def _set_attestation_policy(self, call: KbsCall, now: datetime) -> KbsAnswer:
+        admin = self._admitted(call, now)
+        document = _policy_document(call.body)
+        policy_id = document.get("policy_id")
+        if not isinstance(policy_id, str):
+            raise PolicyDocumentInvalid("No `policy_id` field inside SetPolicy Request Json")
+        self._policies.set_attestation_policy(policy_id, document["policy"], by=admin.name, now=now)
+        return KbsAnswer(content_type="")
+
+    def _set_resource_policy(self, call: KbsCall, now: datetime) -> KbsAnswer:
+        admin = self._admitted(call, now)
+        self._policies.set_resource_policy(_policy_document(call.body)["policy"], by=admin.name, now=now)
+        return KbsAnswer(content_type="")
+
+    def _resource_policy_ids(self, call: KbsCall, now: datetime) -> KbsAnswer:
+        self._admitted(call, now)
+        return KbsAnswer(body=_ENCODER.encode(self._policies.resource_policy_ids()))
+
+    def _register_reference_value(self, call: KbsCall, now: datetime) -> KbsAnswer:
+        admin = self._admitted(call, now)
+        try:
+            message = call.body.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise RvpsRefused("Failed to register reference value: not UTF-8") from error
+        with refusals.rvps("Failed to register reference value"):
+            self._reference_values.register(message, by=admin.name, now=now)
+        return KbsAnswer()
+
+    def _query_reference_value(self, call: KbsCall, now: datetime) -> KbsAnswer:
+        self._admitted(call, now)
+        name = "/".join(call.path[1:])
+        with refusals.rvps("Failed to get reference_values"):
+            value = self._reference_values.query(name, now)
+        if value is None:
+            raise ReferenceValueUnknown(
+                f"Failed to get reference_values: No reference value found for the given id: {name[:200]}"
+            )
+        return KbsAnswer(body=_ENCODER.encode(value))
+
+    # Plugins
+
+    def _plugin(self, call: KbsCall, now: datetime) -> KbsAnswer:
+        name, path = call.path[0], call.path[1:]
+        plugin = self._plugins.get(name)
+        asked = PluginCall(method=call.method, path=path, query=call.query, body=call.body)
+        if name == RESOURCE_PLUGIN and call.method == "GET" and path:
+            # Before the path is looked at: who has no token learns nothing about paths.
+            requester = self._requester(call, now)
+            return _encrypted(self._releases.resource(requester, resource_ref(asked), call.query, now))
+        if plugin.validate_auth(asked):
+            admin = self._admitted(call, now)
+            return _answer(plugin.handle(asked, by=admin.name, now=now))
+        requester = self._requester(call, now)
+        grant = self._releases.allow_plugin(requester, name, path, call.query, now)
+        answer = plugin.handle(asked, by=requester.session.actor, now=now)
+        self._releases.plugin_answer(requester, name, path, grant, now)
+        if not plugin.needs_encryption(asked):
+            return _answer(answer)
+        return _encrypted(self._releases.encrypted(requester, answer.body))
+
+    def _requester(self, call: KbsCall, now: datetime) -> Requester:
+        """The guest: by an attested session's token, else by a bearer token."""
+        token = self._session_token(call, now) or bearer_token(call.authorization)
+        if token is None:
+            raise TokenMissing("Attestation Token not found")
+        return self._requesters.of(token, now)
+
+    def _session_token(self, call: KbsCall, now: datetime) -> str | None:
+        cookie = session_cookie(call.cookie)
+        if cookie is None:
+            return None
+        try:
+            return self._sessions.token(self._sessions.open(cookie, now))
+        except SessionInvalid:
+            return None
+
+
+def session_cookie(header: str | None) -> str | None:
+    """The session cookie of a ``Cookie`` header."""
+    if header is None:
+        return None
+    # The usual case, without the cost of the general parser.
+    prefix = f"{SESSION_COOKIE}="
+    if header.startswith(prefix) and ";" not in header:
+        return header.removeprefix(prefix)
+    try:
+        morsel = SimpleCookie(header).get(SESSION_COOKIE)
+    except CookieError:
+        return None
+    return None if morsel is None else morsel.value
+
+
+def bearer_token(authorization: str | None) -> str | None:
+    """The token of an ``Authorization`` header of the scheme Bearer (RFC 6750 section 2.1)."""
+    scheme, _, token = (authorization or "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def verification_requests(attestation: Attestation, tee: Tee) -> list[VerificationRequest]:
+    """The CPU's evidence, then the devices' in the order of their TEE names.
+
+    Raises:
+        Malformed: the additional evidence is not JSON of an object, or init-data is not TOML.
+        TeeUnknown: a device's TEE is unknown.
+    """
+    given = attestation.init_data
+    if given is not None and given.format != "toml":
+        raise Malformed("init-data is taken in format toml")
+    nonce, key = attestation.runtime_data.nonce, attestation.runtime_data.tee_pubkey
+    evidence = attestation.tee_evidence
+    primary = runtime_data.primary(nonce, key, evidence.additional_evidence)
+    found = [
+        VerificationRequest(
+            tee=tee.name,
+            evidence=evidence.primary_evidence,
+            runtime_data=StructuredRuntimeData(primary),
+            init_data=None if given is None else InitDataToml(given.body),
+        )
+    ]
+    devices = _devices(evidence.additional_evidence)
+    bound = StructuredRuntimeData(runtime_data.device(nonce, key))
+    found += [
+        VerificationRequest(tee=name, evidence=devices[name], runtime_data=bound)
+        for name in sorted(devices)
+    ]
+    return found
+
+
+def _devices(text: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    devices = strict_json.loads(text.encode("utf-8"), what="additional_evidence", max_bytes=16 << 20)
+    if not isinstance(devices, dict):
+        raise Malformed("additional_evidence is not the JSON of an object")
+    names = [tees.named(name).name for name in devices]
+    if len(set(names)) != len(names):
+        raise Malformed("additional_evidence names a TEE twice")
+    return devices
+
+
+def _primary(name: str) -> Tee:
+    tee = tees.named(name)
+    if not tee.primary:
+        raise TeeUnknown(f"{tee.name} is no TEE of a CPU")
+    return tee
+
+
+def _require_version(text: str) -> None:
+    parts = text.split(".")
+    numbers = [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) <= 4]  # noqa: PLR2004
+    if len(parts) != 3 or len(numbers) != 3 or numbers[0] != 0 or numbers[1] not in _VERSIONS:  # noqa: PLR2004
+        shown = text if len(text) <= 32 and text.isprintable() else "another"  # noqa: PLR2004
+        raise ProtocolVersion(
+            f"KBS Client Protocol Version Mismatch: expect =0.4.0 while the request is {shown}"
+        )
+
+
+def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes, what: str) -> Any:
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(what) from error
+
+
+def _policy_document(body: bytes) -> dict[str, Any]:
+    try:
+        document = strict_json.loads(body, what="the body", max_bytes=2 << 20)
+    except InputError as error:
+        raise PolicyDocumentInvalid("the body is not JSON") from error
+    if not isinstance(document, dict) or not isinstance(document.get("policy"), str):
+        raise PolicyDocumentInvalid("No `policy` field inside SetPolicy Request Json")
+    return document
+
+
+def _encrypted(resource: EncryptedResource) -> KbsAnswer:
+    return KbsAnswer(body=_ENCODER.encode(resource))
+
+
+def _answer(answer: PluginAnswer) -> KbsAnswer:
+    return KbsAnswer(status=answer.status, body=answer.body, content_type=answer.content_type)

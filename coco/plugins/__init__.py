@@ -1,0 +1,1 @@
+"""Plugins of the KBS API: what answers under ``/kbs/v0/<name>/``."""

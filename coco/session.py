@@ -1,0 +1,167 @@
+"""KBS sessions: carried by the cookie until the nonce is spent, then kept with the token.
+
+``POST /auth`` stores nothing: the cookie holds expiry, TEE and 16 random bytes, authenticated with a key of
+ours, and the nonce is derived from them with that key. Anybody may call it as often as they like; it costs
+two hashes and no row.
+
+Invariants:
+
+* A nonce is 32 bytes that nobody can compute without the key, and never repeats (128 random bits).
+* ``spend`` inserts the session's row, whose id is the primary key, *before* anything of the evidence is
+  looked at: of any number of attestations with one nonce, on any number of replicas, at most one goes on.
+  One that fails has spent its nonce too.
+* Only the spender can then store the token of the session; expired rows are removed in passing.
+
+Cookie: base64url of version (1 byte), expiry (4, seconds since the epoch), TEE (1), random (16) and tag
+(16), the first 16 bytes of HMAC-SHA-256 over what precedes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from coco import tees
+from coco.errors import SessionInvalid
+from coco.tables import kbs_session
+from common.encoding import b64_encode, b64url_decode, b64url_encode
+from common.errors import Malformed
+from storage.database import to_micros
+
+if TYPE_CHECKING:
+    from coco.tees import Tee
+    from storage.database import Database
+
+KEY_BYTES: Final = 32
+_VERSION: Final = 1
+_RANDOM: Final = 16
+_TAG: Final = 16
+_PAYLOAD: Final = 1 + 4 + 1 + _RANDOM
+_COOKIE_CHARACTERS: Final = 51  # base64url of 38 bytes
+# The order is part of the cookie's format: append, never reorder.
+_TEES: Final = (
+    "sample", "snp", "tdx", "sgx", "az-snp-vtpm", "az-tdx-vtpm", "cca", "csv", "se", "tpm",
+)  # fmt: skip
+_SWEEP_EVERY: Final = 256
+
+
+class KbsSession(msgspec.Struct, frozen=True):
+    """A session whose cookie is ours and has not expired.
+
+    Attributes:
+        id: hex, names it in the database and in logs.
+        cookie: the cookie's value.
+        tee: of the handshake's request.
+        nonce: 32 bytes in base64, as the challenge gives it.
+        expires: when cookie, nonce and token of the session end.
+    """
+
+    id: str
+    cookie: str
+    tee: Tee
+    nonce: str
+    expires: datetime
+
+
+class KbsSessions:
+    """Begins, spends and finds sessions.
+
+    Args:
+        database: where the spent ones are.
+        key: 32 bytes, the same on every replica.
+        lifetime: of a session.
+    """
+
+    def __init__(
+        self, database: Database, key: bytes, *, lifetime: timedelta = timedelta(minutes=5)
+    ) -> None:
+        """Derive a key for the nonces and one for the cookies."""
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"a session key has {KEY_BYTES} bytes")
+        self._database = database
+        self._nonce_key = hmac.digest(key, b"touchstone kbs nonce", "sha256")
+        self._cookie_key = hmac.digest(key, b"touchstone kbs cookie", "sha256")
+        self._lifetime = lifetime
+        self._spent = 0
+
+    def begin(self, tee: Tee, now: datetime) -> KbsSession:
+        """A fresh session; nothing is stored."""
+        expires = int((now + self._lifetime).timestamp())
+        payload = (
+            bytes([_VERSION])
+            + expires.to_bytes(4, "big")
+            + bytes([_TEES.index(tee.name)])
+            + secrets.token_bytes(_RANDOM)
+        )
+        return self._session(payload, b64url_encode(payload + self._tag(payload)))
+
+    def open(self, cookie: str | None, now: datetime) -> KbsSession:
+        """The session of a cookie.
+
+        Raises:
+            SessionInvalid: no cookie, not one of ours, or expired.
+        """
+        if cookie is None or len(cookie) != _COOKIE_CHARACTERS:
+            raise SessionInvalid("there is no session cookie of this server")
+        try:
+            data = b64url_decode(cookie, what="session cookie")
+        except Malformed as error:
+            raise SessionInvalid("the session cookie is not one of this server") from error
+        payload, tag = data[:_PAYLOAD], data[_PAYLOAD:]
+        if not hmac.compare_digest(tag, self._tag(payload)) or payload[0] != _VERSION:
+            raise SessionInvalid("the session cookie is not one of this server")
+        session = self._session(payload, cookie)
+        if session.expires <= now:
+            raise SessionInvalid("the session has expired")
+        return session
+
+    def spend(self, session: KbsSession, now: datetime) -> None:
+        """Use the session's nonce up.
+
+        Raises:
+            SessionInvalid: it was spent before.
+        """
+        row = {"id": session.id, "expires_at": to_micros(session.expires), "token": None}
+        try:
+            with self._database.write() as connection:
+                if self._spent % _SWEEP_EVERY == 0:
+                    connection.execute(
+                        delete(kbs_session).where(kbs_session.c.expires_at <= to_micros(now))
+                    )
+                connection.execute(insert(kbs_session).values(row))
+        except IntegrityError as error:
+            raise SessionInvalid("the session's nonce is spent") from error
+        self._spent += 1
+
+    def attested(self, session: KbsSession, token: str) -> None:
+        """Keep the attestation result of a session that the caller has spent."""
+        statement = update(kbs_session).where(kbs_session.c.id == session.id).values(token=token)
+        with self._database.write() as connection:
+            connection.execute(statement)
+
+    def token(self, session: KbsSession) -> str | None:
+        """The attestation result of a session; None before it attested, and where that failed."""
+        with self._database.read() as connection:
+            return connection.execute(
+                select(kbs_session.c.token).where(kbs_session.c.id == session.id)
+            ).scalar_one_or_none()
+
+    def _session(self, payload: bytes, cookie: str) -> KbsSession:
+        nonce = hmac.digest(self._nonce_key, payload, "sha256")
+        return KbsSession(
+            id=hashlib.sha256(payload).hexdigest()[:32],
+            cookie=cookie,
+            tee=tees.BY_NAME[_TEES[payload[5]]],
+            nonce=b64_encode(nonce),
+            expires=datetime.fromtimestamp(int.from_bytes(payload[1:5], "big"), UTC),
+        )
+
+    def _tag(self, payload: bytes) -> bytes:
+        return hmac.digest(self._cookie_key, payload, "sha256")[:_TAG]

@@ -1,0 +1,1 @@
+"""Front ends for clients and servers of Confidential Containers: composition and HTTP."""

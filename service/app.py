@@ -15,6 +15,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from common import errors
 from service import routing
 from service.api import TABLES
+from service.coco import attestation_api
+from service.coco.cors import Cors
 from service.direct import DirectRoutes
 from service.errors import MethodNotAllowed as MethodNotAllowedError
 from service.observability import new_request_id
@@ -50,6 +52,11 @@ def create_app(services: Services) -> Flask:
     app.wsgi_app = SecurityHeaders(  # type: ignore[method-assign]
         DirectRoutes(app.wsgi_app, every_route, services)
     )
+    origins = services.settings.coco.attestation.allowed_origins
+    if origins:
+        app.wsgi_app = Cors(  # type: ignore[method-assign]
+            app.wsgi_app, attestation_api.PATHS, origins
+        )
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _failure)
     return app

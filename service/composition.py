@@ -31,6 +31,7 @@ from rvps.lookup import DatabaseReferenceLookup
 from service import engines, trust_refresh, verifiers
 from service.access import TokenStore
 from service.active_policies import ActivePolicies, Pipelines
+from service.coco import parts
 from service.feed import key as feed_key
 from service.feed.subscriber import Peer, Subscriber
 from service.sources import plan
@@ -48,6 +49,10 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from coco.admin import AdminGate
+    from coco.attestation import AttestationService
+    from coco.policies import CocoPolicies
+    from coco.reference_values import ReferenceValueService
     from policy.port import PolicyEngine
     from service.settings import Settings
     from verifier.tpm.settings import TpmSettings
@@ -86,6 +91,10 @@ class Services:
     releases: ReleaseService
     feed_key: Ed25519PrivateKey
     subscriber: Subscriber
+    attestation: AttestationService
+    coco_policies: CocoPolicies
+    reference_values: ReferenceValueService
+    admin_gate: AdminGate
 
     def close(self) -> None:
         """Write what is queued, sign the audit log's end, close the database."""
@@ -169,6 +178,32 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
     root_key = FileRootKey.open_or_create(settings.keys_dir / "root.key")
     secrets = SecretStore(database, root_key, max_bytes=settings.limits.resource_bytes)
     secrets.require_root_key()
+    tokens = TokenStore(database)
+    appraiser = Appraiser(
+        verifiers=tees,
+        policies=policies,
+        references=DatabaseReferenceLookup(database),
+        audience=settings.server.audience,
+        challenges=challenges,
+        signer=keys,
+        recorder=recorder,
+        lifetime=timedelta(seconds=settings.token.lifetime_s),
+        default_policy=settings.policy.appraisal,
+        # A server that is gone denies: its decisions are not remembered past it.
+        remembered_decisions=_REMEMBERED if engine.name == "regorus" else 0,
+    )
+    coco = parts.build(
+        settings,
+        database=database,
+        engine=engine,
+        policy_store=policy_store,
+        audit=audit,
+        tokens=tokens,
+        token_keys=keys,
+        appraiser=appraiser,
+        recorder=recorder,
+        tees=tees,
+    )
     return Services(
         settings=settings,
         clock=clock,
@@ -177,25 +212,13 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
         policy_store=policy_store,
         policies=policies,
         pipelines=pipelines,
-        tokens=TokenStore(database),
+        tokens=tokens,
         token_keys=keys,
         tees=frozenset(tees),
         tpm_settings=tpm_settings,
         challenges=challenges,
         recorder=recorder,
-        appraiser=Appraiser(
-            verifiers=tees,
-            policies=policies,
-            references=DatabaseReferenceLookup(database),
-            audience=settings.server.audience,
-            challenges=challenges,
-            signer=keys,
-            recorder=recorder,
-            lifetime=timedelta(seconds=settings.token.lifetime_s),
-            default_policy=settings.policy.appraisal,
-            # A server that is gone denies: its decisions are not remembered past it.
-            remembered_decisions=_REMEMBERED if engine.name == "regorus" else 0,
-        ),
+        appraiser=appraiser,
         audit=audit,
         checkpoint_key=checkpoint_key,
         checkpointer=checkpointer,
@@ -211,6 +234,10 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
         ),
         feed_key=feed_key.open_or_create(settings.keys_dir / feed_key.FILE),
         subscriber=Subscriber(database, audit, pipelines, _peers(settings)),
+        attestation=coco.attestation,
+        coco_policies=coco.policies,
+        reference_values=coco.reference_values,
+        admin_gate=coco.gate,
     )
 
 

@@ -42,6 +42,7 @@ from service.sections import (
     TokenSettings,
     TpmSection,
 )
+from service.sections_grpc import CocoSection, GrpcSection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +70,8 @@ class Settings(Section):
     sigstore: SigstoreSettings = Field(default_factory=SigstoreSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    coco: CocoSection = Field(default_factory=CocoSection)
+    grpc: GrpcSection = Field(default_factory=GrpcSection)
     feed: FeedSettings = Field(default_factory=FeedSettings)
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
     sources: tuple[SourceSection, ...] = Field(

@@ -1,0 +1,1 @@
+"""Front ends of Confidential Containers' services over HTTP, and the composition of their parts."""

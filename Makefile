@@ -18,7 +18,7 @@ $(VENV)/.stamp: requirements.lock pyproject.toml scripts/setup
 
 setup: $(VENV)/.stamp ## virtual environment with locked packages; puts touchstone at .venv/bin
 
-system-packages: ## swtpm, tpm2-tools, OVMF and PostgreSQL, where that is permitted
+system-packages: ## swtpm, tpm2-tools, OVMF, SoftHSM and PostgreSQL, where that is permitted
 	@scripts/system-packages
 
 opa: ## the OPA server, built with Go at a pinned version into .tools/bin

@@ -28,7 +28,7 @@ from common import init_data, runtime_data
 from common.errors import Malformed
 from policy.claims import STATUS_ORDER
 from storage.database import to_micros
-from verifier.appraisal import expiries
+from verifier.appraisal import all_relied_on, expiries
 from verifier.ear import new_jti
 from verifier.errors import UnsupportedEvidence
 from verifier.model import InitDataClaim, RuntimeDataBinding, VerifiedEvidence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from coco.session import KbsSession
     from coco.tees import Tee
-    from coco.token import TokenSigner
+    from coco.token import TokenNames, TokenSigner
     from verifier.appraisal import Appraisal, Appraiser
     from verifier.model import CocoForm
     from verifier.records import AppraisalRecorder
@@ -112,6 +112,7 @@ class AttestationService:
         appraiser: verifies and judges.
         forms: per TEE, how CoCo spells its evidence; a TEE without a verifier here is missing.
         signer: signs tokens.
+        names: what every token says of itself.
         recorder: keeps the record of appraisals.
         lifetime: of a token, unless something it rests on expires earlier.
         verbose: keep ``additional-evidence`` in the token's runtime data.
@@ -123,6 +124,7 @@ class AttestationService:
         appraiser: Appraiser,
         forms: Mapping[str, CocoForm],
         signer: TokenSigner,
+        names: TokenNames,
         recorder: AppraisalRecorder | None,
         lifetime: timedelta = timedelta(minutes=5),
         verbose: bool = True,
@@ -131,6 +133,7 @@ class AttestationService:
         self._appraiser = appraiser
         self._forms = dict(forms)
         self._signer = signer
+        self._names = names.claims()
         self._recorder = recorder
         self._lifetime = lifetime
         self._verbose = verbose
@@ -207,7 +210,7 @@ class AttestationService:
         jti = new_jti(now)
         expires = min([now + self._lifetime, *(end for item in results.values() for end in expiries(item))])
         claims = combined_claims(results, policy_id=policy_id, jti=jti, session=session)
-        token = self._signer.sign(claims, now=now, expires=expires)
+        token = self._signer.sign_coco(claims | self._names, now=now, expires=expires)
         first = next(iter(results.values()))
         worst = _worst(results.values())
         if self._recorder is not None:
@@ -251,9 +254,7 @@ def _worst(results: Iterable[Appraisal]) -> str:
 def _record(jti: str, results: Mapping[str, Appraisal], status: str, now: datetime) -> AppraisalRecord:
     """One record of the whole: the CPU's evidence, every reference value that was relied on."""
     first = next(iter(results.values()))
-    references = {
-        value.id for item in results.values() for value in (*item.relied_on, *item.relied_on_unverified)
-    }
+    references = {one for item in results.values() for one in all_relied_on(item)}
     return AppraisalRecord(
         jti=jti,
         at=to_micros(now),

@@ -6,8 +6,8 @@ Order of steps, for one token:
    without one. Nothing is believed yet.
 2. The key. A header ``jwk`` needs an ``x5c`` chain that leads to a certificate of the issuer, and its leaf
    must hold the same key; a token without ``jwk`` names by ``kid`` a key of the issuer's JWK Sets. Nothing
-   that a header names is fetched, and a ``jwk`` without a trusted chain is nobody's. Keys of two issuers: the
-   token is refused, not tried.
+   that a header names is fetched, and a ``jwk`` without a trusted chain is nobody's. Where two issuers have
+   the key, the token is refused, not tried.
 3. The algorithm, by the key alone (``coco.token_keys``): the header's must be the same.
 4. The signature; then ``iss``, ``aud``, ``exp`` (mandatory), ``nbf``.
 5. The TEE's public key, at the first JSON pointer (RFC 6901) that leads to an object.

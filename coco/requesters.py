@@ -64,7 +64,7 @@ class Requesters:
             return known
         if self._foreign is not None and str(compact.header_of(token).get("kid")) not in kids:
             verified = self._foreign.verify(token, now)
-            return foreign_requester(token, verified.claims, verified.tee_key, verified.issuer)
+            return foreign_requester(token, verified.claims, verified.tee_pubkey, verified.issuer)
         found = requester_of(token, self._own.verify(token, now))
         self._known.put(token, found)
         return found

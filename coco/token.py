@@ -1,6 +1,6 @@
 """The claims of a Confidential Containers attestation result: the reference's EAR, and ours beside it.
 
-Members of the reference keep their names and forms. Ours are additional: ``jti``, ``nbf``, ``eat_nonce``
+Members of the reference keep their names and forms. Ours are additional: ``jti``, ``eat_nonce``
 and ``cnf`` (session results only), and ``touchstone``, which names per submodule the policy that decided,
 and for the whole the evidence, endorsements, reference values with their lineage, and how it was bound.
 ``aud`` is left out on purpose: the reference key broker refuses a token that has one.
@@ -10,7 +10,9 @@ Source: attestation-service ``ear_token/broker.rs``; draft-ietf-rats-ear; RFC 97
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
 
 from verifier.appraisal import lineage_of
 
@@ -23,11 +25,38 @@ if TYPE_CHECKING:
     from verifier.appraisal import Appraisal
 
 
-class TokenSigner(Protocol):
-    """Signs attestation results in the reference's form."""
+PROFILE: Final = "tag:github.com,2024:confidential-containers/Trustee"
 
-    def sign(self, claims: Mapping[str, Any], *, now: datetime, expires: datetime) -> str:
-        """The claims, with profile, issuer, verifier id and times, as a compact JWS."""
+
+class TokenNames(msgspec.Struct, frozen=True):
+    """What every token says of itself; the defaults are the reference's, which its readers may compare.
+
+    Attributes:
+        issuer: ``iss``.
+        developer: ``ear.verifier-id`` developer.
+        build: ``ear.verifier-id`` build.
+        profile: ``eat_profile``.
+    """
+
+    build: str
+    issuer: str = "CoCo-Attestation-Service"
+    developer: str = "https://confidentialcontainers.org"
+    profile: str = PROFILE
+
+    def claims(self) -> dict[str, Any]:
+        """The constant members."""
+        return {
+            "eat_profile": self.profile,
+            "iss": self.issuer,
+            "ear.verifier-id": {"developer": self.developer, "build": self.build},
+        }
+
+
+class TokenSigner(Protocol):
+    """Signs attestation results in the reference's form (``verifier.coco_token``)."""
+
+    def sign_coco(self, claims: Mapping[str, Any], *, now: datetime, expires: datetime) -> str:
+        """The claims, with ``iat`` and ``exp``, as a compact JWS."""
 
 
 def combined_claims(
@@ -81,6 +110,9 @@ def _additions(results: Mapping[str, Appraisal], first: Appraisal) -> dict[str, 
     if unverified:
         # Apart, so that who counts reference values does not count these.
         additions["unverified_reference_values"] = unverified
+    declared = list(dict.fromkeys(word.id for item in every for word in item.relied_on_declared))
+    if declared:
+        additions["declared_reference_values"] = declared
     return additions
 
 

@@ -133,6 +133,7 @@ class ReleaseService:
         policies: active policies, compiled.
         quota: how often one identity may get one secret; None for no bound.
         checkpointer: told of every record; None where somebody else writes checkpoints.
+        declared_values: whether results may rest on what an administrator declared.
     """
 
     def __init__(
@@ -145,6 +146,7 @@ class ReleaseService:
         policies: ActivePolicies,
         quota: Quota | None = None,
         checkpointer: Checkpointer | None = None,
+        declared_values: bool = False,
     ) -> None:
         """Keep the parts."""
         self._database = database
@@ -154,6 +156,7 @@ class ReleaseService:
         self._policies = policies
         self._quota = quota
         self._checkpointer = checkpointer
+        self._declared_values = declared_values
 
     def release(self, token: str, ref: SecretRef, now: datetime, *, version: int | None = None) -> Release:
         """Release a secret to the guest that ``token`` is about.
@@ -301,7 +304,8 @@ class ReleaseService:
         return stored, record
 
     def _require_live(self, connection: Connection, session: AttestedSession, now: datetime) -> None:
-        dead = session.references - still_live_in(connection, session.references, now)
+        live = still_live_in(connection, session.references, now, declared=self._declared_values)
+        dead = session.references - live
         if dead:
             named = sorted(dead)[:_MAX_STALE_NAMED]
             raise ReleaseStale(

@@ -77,6 +77,7 @@ class _Additions(msgspec.Struct, frozen=True):
     snapshot: str
     reference_values: tuple[str, ...]
     unverified_reference_values: tuple[str, ...] = ()
+    declared_reference_values: tuple[str, ...] = ()
     identity: str | None = None
 
 
@@ -113,5 +114,9 @@ def session_of(claims: Mapping[str, Any]) -> AttestedSession:
         evidence_digest=additions.evidence_digest,
         appraisal_policies=((appraisal.policy, additions.policy_digest),),
         snapshot=additions.snapshot,
-        references=frozenset(additions.reference_values + additions.unverified_reference_values),
+        references=frozenset(
+            additions.reference_values
+            + additions.unverified_reference_values
+            + additions.declared_reference_values
+        ),
     )

@@ -1,9 +1,9 @@
 """How the one document that an engine is given stands for Rego's ``input`` and ``data``.
 
 A resource policy of Confidential Containers reads two documents: ``input``, the claims of the attestation
-token, and ``data``, what is asked for (``plugin``, ``resource-path``, ``query``). An engine of ours takes one
-document per evaluation and keeps no data, so that nothing of one request can meet another. The document of
-that kind therefore holds both, side by side, and ``policy.modules`` spells ``input`` and ``data`` in the
+token, and ``data``, what is asked for (``plugin``, ``resource-path``, ``query``). An engine of ours takes
+one document per evaluation and keeps no data, so that nothing of one request can meet another. The document
+of that kind therefore holds both, side by side, and ``policy.modules`` spells ``input`` and ``data`` in the
 policy as its two members. Side by side, since a claim can then never pass for what is asked for.
 
 An appraisal policy has no data: the reference service gives it none. ``data.x`` is spelt there as a member

@@ -17,8 +17,9 @@ Each engine also loads helper modules in the policy's package: ``touchstone_resu
 gives each entry point as a list of no or one value, so that undefined is told apart from every value and
 one evaluation answers all; and, where they are used, ``reference_groups`` and CoCo's
 ``query_reference_value`` over ``input.reference``. ``reference_groups(name, value)`` is the set of groups
-that hold a live value; it is empty where no live value of that name is equal. What an administrator declared
-goes with every release that the input names, and with all else that is declared. Of ``query_reference_value``:
+that hold a live value; it is empty where no live value of that name is equal. What an administrator
+declared goes with every release that the input names, and with all else that is declared. Of
+``query_reference_value``:
 
 * values that are members of a set give the list of them;
 * one value that is registered as a single value gives that value; several contradict each other, and are

@@ -1,11 +1,11 @@
-"""Which regular expressions mean the same to both engines, whose dialects are RE2 (OPA) and Rust's (regorus).
+r"""Which regular expressions mean the same to both engines: dialects are RE2 (OPA) and Rust's (regorus).
 
 Admitted: printable ASCII; letters and digits that stand for themselves; ``.``, ``^``, ``$``, ``|``; groups
-without flags or names; classes of literals and ranges, negated or not; ``\\`` before punctuation; ``*``,
-``+``, ``?`` and ``{n}``, ``{n,m}`` with counts up to ``MAX_COUNT``, each once, and counts not after a group.
+without flags or names; classes of literals and ranges, negated or not; ``\`` before punctuation; ``*``,
+``+``, ``?``, ``{n}``, ``{n,m}`` with counts up to ``MAX_COUNT``, each once, and counts not after a group.
 
-Not admitted: ``\\d``, ``\\w``, ``\\b`` and the like (ASCII in one dialect, Unicode in the other), flags, class
-operators (``&&``, ``--``, ``~~`` and nested classes are Rust's), counts of counts (their size differs).
+Not admitted: ``\d``, ``\w``, ``\b`` and the like (ASCII in one dialect, Unicode in the other), flags,
+class operators (``&&``, ``--``, ``~~``, nested classes: Rust's), counts of counts (their size differs).
 
 Both match in time that is linear in the text, whatever the pattern.
 """
@@ -25,7 +25,8 @@ _CLASS: Final = rf"\[\^?-?(?:{_MEMBER}-{_MEMBER}|{_MEMBER})+-?\]"
 _ATOM: Final = rf"(?:[A-Za-z0-9_/:,;@%#=!<>' \"-]|\.|\\[-\]\[\\^./+*?$|(){{}}]|{_CLASS})"
 _COUNT: Final = r"\{(?P<low>[0-9]{1,3})(?:,(?P<high>[0-9]{1,3})?)?\}"
 _PIECE: Final = re.compile(
-    rf"(?:(?P<group>\((?!\?))|(?P<close>\)(?:[*+?](?![*+?{{]))?(?!\{{))|(?P<anchor>[\^$](?![*+?{{]))|(?P<alternative>\|)"
+    r"(?:(?P<group>\((?!\?))|(?P<close>\)(?:[*+?](?![*+?{]))?(?!\{))"
+    r"|(?P<anchor>[\^$](?![*+?{]))|(?P<alternative>\|)"
     rf"|(?P<atom>{_ATOM})(?:[*+?]|{_COUNT})?(?![*+?{{]))"
 )
 _RANGE: Final = re.compile(r"(\\?.)-(\\?[^\]])")

@@ -6,8 +6,8 @@ rule is there, and the measurements behind it, are in docs/policies.md):
 1. Calls: only the policy's own functions, ``query_reference_value`` and ``reference_groups`` in appraisal
    policies, and the built-ins of the allow-list. No network, clock, environment, randomness, tokens, or
    dynamic policies.
-2. No ``with``; no import but that of the language version; ``data`` only where ``policy.documents`` gives it
-   a meaning, and there by the literal name of a member that is not a rule.
+2. No ``with``; no import but that of the language version; ``data`` only where ``policy.documents`` gives
+   it a meaning, and there by the literal name of a member that is not a rule.
 3. Names: one segment; not a built-in's, not ours; every name used is known.
 4. Under ``not``, and as a value, only operands that cannot be undefined stand in calls and ``in``.
 5. Numbers: no product, no quotient, no literal with a fraction of zero or over 15 digits.

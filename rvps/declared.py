@@ -1,16 +1,16 @@
 """Reference values that an administrator declares: a name and a value, on nobody's word but theirs.
 
 A client of Confidential Containers registers values in this form (a ``sample`` message), unsigned. They are
-kept apart from what a verified attestation vouches for: a table of their own, ids of their own (``dv-``), no
-part in the store's chain of changes, no group, no lineage. Whether they count at all is for whoever makes
-the look-up to say (``rvps.lookup``); by default they do not.
+kept apart from what a verified attestation vouches for: a table of their own, ids of their own (``dv-``),
+no part in the store's chain of changes, no group, no lineage. Whether they count at all is for whoever
+makes the look-up to say (``rvps.lookup``); by default they do not.
 
 Invariants:
 
 * One row a name: to register is to replace. What stood there before is in the audit log, by its caller.
 * An expired value is not served: not to a policy, not to a query, not at the release of a secret.
-* The id is a digest of name and value, so that it stands for exactly what was relied on: replaced by another
-  value, or deleted, it is dead; registered again as it was, it lives again.
+* The id is a digest of name and value, so that it stands for exactly what was relied on: replaced by
+  another value, or deleted, it is dead; registered again as it was, it lives again.
 * Every change counts up ``reference_state.declared``, which each look-up of each process reads first.
 
 ``register_in`` and ``delete_in`` write in the caller's transaction, beside its audit record.

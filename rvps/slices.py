@@ -82,7 +82,7 @@ class Declared:
                     self._by_key.setdefault(canonical_key(item), []).append(item)
 
     def narrowed(self, observed: frozenset[str]) -> DeclaredReference:
-        """The value; of a long list the members that equal something observed, and those that are no scalars."""
+        """The value; of a long list what equals something observed, and what is no scalar."""
         if self._by_key is None:
             return self._whole
         met = [item for key in sorted(observed) for item in self._by_key.get(key, ())]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from coco.release import POLICY as RESOURCE_POLICY
 from common.errors import InvalidSetting, TouchstoneError
 from common.files import read_limited
 from kms.audit import AuditLog
@@ -28,10 +29,10 @@ from policy.port import PolicyKind
 from policy.store import PolicyStore
 from provenance.keys import from_pem
 from rvps.lookup import DatabaseReferenceLookup
-from service import engines, trust_refresh, verifiers
+from service import engines, issuers, trust_refresh, verifiers
 from service.access import TokenStore
 from service.active_policies import ActivePolicies, Pipelines
-from service.coco import parts
+from service.coco import parts as coco_parts
 from service.feed import key as feed_key
 from service.feed.subscriber import Peer, Subscriber
 from service.sources import plan
@@ -49,18 +50,25 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from coco.admin import AdminGate
-    from coco.attestation import AttestationService
-    from coco.policies import CocoPolicies
-    from coco.reference_values import ReferenceValueService
+    from coco.foreign_tokens import ForeignTokens
     from policy.port import PolicyEngine
+    from service.coco.parts import CocoParts
     from service.settings import Settings
     from verifier.tpm.settings import TpmSettings
 
 _LOG = logging.getLogger("touchstone.composition")
 _FIRST_START = "first start"
 _FOLDER_MODE = 0o700
-_SHIPPED = (PolicyKind.APPRAISAL, PolicyKind.RELEASE)
+# What is put in force at the first start: kind, name in force, name under which it is shipped.
+_SHIPPED = (
+    (PolicyKind.APPRAISAL, "default", "default"),
+    (PolicyKind.RELEASE, "default", "default"),
+    (PolicyKind.RESOURCE, RESOURCE_POLICY, "default"),
+    *(
+        (PolicyKind.APPRAISAL, f"default_{tee_class}", f"default_{tee_class}")
+        for tee_class in ("cpu", "gpu", "switch", "ppcie", "dcu", "nvidia-dpu")
+    ),
+)
 SHIPPED_NAME = "default"
 _MAX_KEY_BYTES = 16 << 10
 _REMEMBERED = 4096  # policy decisions a worker keeps, about 2 KiB each
@@ -79,6 +87,7 @@ class Services:
     pipelines: Pipelines
     tokens: TokenStore
     token_keys: TokenKeys
+    foreign_tokens: ForeignTokens
     tees: frozenset[str]
     tpm_settings: TpmSettings
     challenges: ChallengeStore
@@ -91,10 +100,7 @@ class Services:
     releases: ReleaseService
     feed_key: Ed25519PrivateKey
     subscriber: Subscriber
-    attestation: AttestationService
-    coco_policies: CocoPolicies
-    reference_values: ReferenceValueService
-    admin_gate: AdminGate
+    coco: CocoParts
 
     def close(self) -> None:
         """Write what is queued, sign the audit log's end, close the database."""
@@ -179,30 +185,32 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
     secrets = SecretStore(database, root_key, max_bytes=settings.limits.resource_bytes)
     secrets.require_root_key()
     tokens = TokenStore(database)
-    appraiser = Appraiser(
-        verifiers=tees,
+    # A server that is gone denies: its decisions are not remembered past it.
+    remembered = _REMEMBERED if engine.name == "regorus" else 0
+    releases = ReleaseService(
+        database=database,
+        secrets=secrets,
+        audit=audit,
+        ears=EarVerifier(keys, issuer=settings.token.issuer, audience=settings.server.audience),
         policies=policies,
-        references=DatabaseReferenceLookup(database),
-        audience=settings.server.audience,
-        challenges=challenges,
-        signer=keys,
-        recorder=recorder,
-        lifetime=timedelta(seconds=settings.token.lifetime_s),
-        default_policy=settings.policy.appraisal,
-        # A server that is gone denies: its decisions are not remembered past it.
-        remembered_decisions=_REMEMBERED if engine.name == "regorus" else 0,
+        quota=_quota(settings),
+        checkpointer=checkpointer,
+        declared_values=settings.coco.declared_reference_values,
     )
-    coco = parts.build(
-        settings,
+    core = coco_parts.Core(
         database=database,
         engine=engine,
         policy_store=policy_store,
-        audit=audit,
+        policies=policies,
+        pipelines=pipelines,
         tokens=tokens,
         token_keys=keys,
-        appraiser=appraiser,
-        recorder=recorder,
         tees=tees,
+        recorder=recorder,
+        audit=audit,
+        secrets=secrets,
+        releases=releases,
+        remembered_decisions=remembered,
     )
     return Services(
         settings=settings,
@@ -214,30 +222,31 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
         pipelines=pipelines,
         tokens=tokens,
         token_keys=keys,
+        foreign_tokens=issuers.foreign_tokens(settings),
         tees=frozenset(tees),
         tpm_settings=tpm_settings,
         challenges=challenges,
         recorder=recorder,
-        appraiser=appraiser,
+        appraiser=Appraiser(
+            verifiers=tees,
+            policies=policies,
+            references=DatabaseReferenceLookup(database),
+            audience=settings.server.audience,
+            challenges=challenges,
+            signer=keys,
+            recorder=recorder,
+            lifetime=timedelta(seconds=settings.token.lifetime_s),
+            default_policy=settings.policy.appraisal,
+            remembered_decisions=remembered,
+        ),
         audit=audit,
         checkpoint_key=checkpoint_key,
         checkpointer=checkpointer,
         secrets=secrets,
-        releases=ReleaseService(
-            database=database,
-            secrets=secrets,
-            audit=audit,
-            ears=EarVerifier(keys, issuer=settings.token.issuer, audience=settings.server.audience),
-            policies=policies,
-            quota=_quota(settings),
-            checkpointer=checkpointer,
-        ),
+        releases=releases,
         feed_key=feed_key.open_or_create(settings.keys_dir / feed_key.FILE),
         subscriber=Subscriber(database, audit, pipelines, _peers(settings)),
-        attestation=coco.attestation,
-        coco_policies=coco.policies,
-        reference_values=coco.reference_values,
-        admin_gate=coco.gate,
+        coco=coco_parts.build(settings, core),
     )
 
 
@@ -263,15 +272,15 @@ def _make_data_dir(settings: Settings) -> None:
 
 def _install_shipped(store: PolicyStore, now: datetime) -> None:
     """Put and activate the shipped policies where no policy of their name was ever active."""
-    for kind in _SHIPPED:
-        if store.history(kind, SHIPPED_NAME):
+    for kind, name, shipped_name in _SHIPPED:
+        if store.history(kind, name):
             continue
-        source = shipped.load(kind, SHIPPED_NAME)
-        version = store.put(kind, SHIPPED_NAME, source.text, by=_FIRST_START, now=now)
+        source = shipped.load(kind, shipped_name)
+        version = store.put(kind, name, source.text, by=_FIRST_START, now=now)
         try:
-            store.active(kind, SHIPPED_NAME)
+            store.active(kind, name)
         except PolicyNotFound:
-            store.activate(kind, SHIPPED_NAME, version.version, by=_FIRST_START, now=now)
+            store.activate(kind, name, version.version, by=_FIRST_START, now=now)
 
 
 def _peers(settings: Settings) -> dict[str, Peer]:

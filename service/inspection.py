@@ -28,6 +28,7 @@ from rvps.model import Lineage, ReferenceValue
 from rvps.static import StaticReferenceLookup
 from verifier.appraisal import Appraiser
 from verifier.collateral import CollateralStore
+from verifier.errors import UnsupportedEvidence
 from verifier.model import ReportDataBinding, Unbound, VerifiedEvidence
 from verifier.snp import SnpSettings, SnpVerifier
 from verifier.snp.products import Product
@@ -153,6 +154,8 @@ def verify(evidence: Evidence, inspection: Inspection) -> VerifiedEvidence:
             _snp_settings(inspection), _GivenCollateral(inspection), extra_anchors=inspection.anchors
         )
         return snp.verify(evidence, expected, None, inspection.now)
+    if not isinstance(evidence, TpmEvidence):
+        raise UnsupportedEvidence("sample evidence proves nothing: there is nothing to verify offline")
     tpm = TpmVerifier(_tpm_settings(evidence, inspection))
     return tpm.verify(evidence, expected, None, inspection.now)
 

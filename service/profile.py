@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from common.errors import InvalidSetting
+from service.sections_coco_admin import insecure_switches as insecure_switches_of_coco_admin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,6 +127,10 @@ def _switches(settings: Settings) -> Iterator[str]:
         yield "[snp] extra_anchors trusts test firmware as if it were AMD's"
     if settings.snp.enabled and settings.snp.revocation != "require":
         yield '[snp] revocation = "if-present" accepts revoked certificates where no list is at hand'
+    if settings.coco.sample_tee:
+        yield "[coco] sample_tee accepts evidence that anybody can make"
+    if settings.coco.lift_release_floors:
+        yield "[coco] lift_release_floors lets a policy release secrets to contraindicated guests"
     host, _ = listen_address(settings.server.listen)
     encrypted = settings.server.tls_key is not None or settings.server.behind_tls_proxy
     if not encrypted and not is_loopback(host):
@@ -138,6 +143,7 @@ def _switches(settings: Settings) -> Iterator[str]:
         yield "[grpc] listens beyond loopback without TLS: tokens and results could be read and forged"
     if settings.policy.engine == "opa" and _is_clear(settings.policy.opa.url):
         yield "[policy.opa] url is plain HTTP beyond loopback: decisions could be forged"
+    yield from insecure_switches_of_coco_admin(settings.coco.admin, settings.coco.plugins)
 
 
 def _is_clear(url: str) -> bool:

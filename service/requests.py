@@ -39,6 +39,15 @@ def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
     content_type = environ.get("CONTENT_TYPE", "")
     if content_type != _JSON and content_type.partition(";")[0].strip().lower() != _JSON:
         raise MediaTypeUnsupported(f"the body is not {_JSON}")
+    return read_bytes(environ, limit)
+
+
+def read_bytes(environ: Mapping[str, Any], limit: int) -> bytes:
+    """The body of a request of any type, of at most ``limit`` bytes.
+
+    Raises:
+        TooLarge, Malformed: as ``read_body``.
+    """
     declared = environ.get("CONTENT_LENGTH") or None
     if declared is None:
         # Only a server that ends the stream itself (chunked coding) may be read without a length.

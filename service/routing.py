@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("touchstone.http")
 _EMPTY: Mapping[str, str] = {}
 _MAX_PARAMETERS = 64
-Limit = Literal["body_bytes", "attestation_bytes", "evidence_bytes"]
+Limit = Literal["body_bytes", "attestation_bytes", "request_bytes"]
 
 
 class Caller(Protocol):
@@ -117,7 +117,7 @@ class Route:
         query: struct of the query.
         answers: success status to the type of its body (None: no body, ``bytes``: not JSON).
         problems: statuses of refusals, beyond those that every route has.
-        limit: which of ``[limits]`` bounds the body.
+        limit: which of ``[limits]`` bounds the body; ``request_bytes`` is of ``[coco]``.
         fast: decode the body in one pass, without the search for duplicate members.
         content_type: of the success answer.
     """
@@ -260,7 +260,9 @@ def fail(error: Exception, request_id: str) -> Reply:
 def _reader(
     route: Route, services: Services
 ) -> Callable[[Mapping[str, Any], str, Mapping[str, str]], Call]:
-    limit = int(getattr(services.settings.limits, route.limit))
+    settings = services.settings
+    limits = settings.coco if route.limit == "request_bytes" else settings.limits
+    limit = int(getattr(limits, route.limit))
     certified = services.settings.server.tls_client_certificates == "admin"
     decoder = msgspec.json.Decoder(route.body) if route.body is not None and route.fast else None
 

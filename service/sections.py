@@ -309,12 +309,6 @@ class LimitSettings(Section):
     attestation_bytes: int = Field(
         default=96 * _MIB, ge=1024, le=1024 * _MIB, description="Body of a submission, artefacts included."
     )
-    evidence_bytes: int = Field(
-        default=16 * _MIB,
-        ge=1024,
-        le=64 * _MIB,
-        description="Body of a Confidential Containers attestation: evidence of every device is in it.",
-    )
     resource_bytes: int = Field(default=_MIB, ge=1, le=16 * _MIB, description="One stored secret.")
     outstanding_challenges: int = Field(default=100_000, ge=1, description="Unspent challenges at a time.")
     challenge_lifetime_s: int = Field(

@@ -97,16 +97,3 @@ class GrpcSection(_Section):
     def enabled(self) -> bool:
         """Whether anything is served."""
         return self.attestation is not None or self.reference_values is not None
-
-
-class CocoSection(_Section):
-    """The protocols of Confidential Containers."""
-
-    statuses: Literal["accurate", "reference"] = Field(
-        default="accurate",
-        description=(
-            "HTTP statuses of refusals: accurate ones with problem documents, or those of the reference"
-            " (500 and plain text for nearly everything)."
-        ),
-    )
-    attestation: AttestationApiSection = Field(default_factory=AttestationApiSection)

@@ -42,7 +42,8 @@ from service.sections import (
     TokenSettings,
     TpmSection,
 )
-from service.sections_grpc import CocoSection, GrpcSection
+from service.sections_coco import CocoSettings
+from service.sections_grpc import GrpcSection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,9 +71,9 @@ class Settings(Section):
     sigstore: SigstoreSettings = Field(default_factory=SigstoreSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     log: LogSettings = Field(default_factory=LogSettings)
-    coco: CocoSection = Field(default_factory=CocoSection)
-    grpc: GrpcSection = Field(default_factory=GrpcSection)
     feed: FeedSettings = Field(default_factory=FeedSettings)
+    coco: CocoSettings = Field(default_factory=CocoSettings)
+    grpc: GrpcSection = Field(default_factory=GrpcSection)
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
     sources: tuple[SourceSection, ...] = Field(
         default=(), max_length=64, description="Registries and folders that are pulled, see below."

@@ -71,10 +71,12 @@ def _with_inner(name: str, section: type[BaseModel]) -> Iterator[tuple[str, type
 
 
 def _listed(name: str, field: FieldInfo) -> Iterator[tuple[str, type[BaseModel]]]:
-    """``[[name]]``, where the field is a list of sections."""
+    """``[[name]]``, where the field is a list of sections; and the lists within."""
     arguments = get_args(field.annotation)
     if arguments and isinstance(arguments[0], type) and issubclass(arguments[0], BaseModel):
         yield f"[[{name}]]", arguments[0]
+        for key, inner in arguments[0].model_fields.items():
+            yield from _listed(f"{name}.{key}", inner)
 
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:

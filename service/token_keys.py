@@ -114,6 +114,10 @@ class TokenKeys:
         """
         return self._signers(now).coco.sign(claims, now=now, expires=expires)
 
+    def coco(self, constants: Mapping[str, Any]) -> CocoTokens:
+        """A signer of tokens for Confidential Containers with these claims in each (``CocoTokens``)."""
+        return CocoTokens(self, constants)
+
     def find(self, kid: str, now: datetime, jwk: object = None) -> VerifyingKey | None:
         """The key of that id, if a token may be signed with it (``verifier.compact.VerifyingKeys``)."""
         found = _find(self._current(now), kid, now, jwk)
@@ -188,6 +192,24 @@ class TokenKeys:
             private, form=self._form, chain=key.chain, not_after=certificates.not_after(key.chain)
         )
         return _Signers(key.active_from, EarSigner(private, **self._names), coco)
+
+
+class CocoTokens:
+    """Signs tokens for Confidential Containers with the present key (``coco.token.TokenSigner``).
+
+    Args:
+        keys: whose present key signs.
+        constants: claims of every token: ``eat_profile``, ``iss``, ``ear.verifier-id``.
+    """
+
+    def __init__(self, keys: TokenKeys, constants: Mapping[str, Any]) -> None:
+        """Keep both."""
+        self._keys = keys
+        self._constants = dict(constants)
+
+    def sign(self, claims: Mapping[str, Any], *, now: datetime, expires: datetime) -> str:
+        """Sign ``claims``, the constants and the times (``CocoSigner.sign``)."""
+        return self._keys.sign_coco(dict(claims) | self._constants, now=now, expires=expires)
 
 
 def open_folder(settings: Settings) -> KeyFolder:

@@ -11,25 +11,34 @@ from common.errors import InputError, InvalidSetting
 from common.fetch import FetchLimits, HttpFetcher
 from common.files import read_limited
 from verifier.collateral import CollateralStore
+from verifier.sample import BINDING_SIZE as SAMPLE_BINDING_SIZE
+from verifier.sample import SampleCocoForm, SampleVerifier
 from verifier.snp import BINDING_SIZE as SNP_BINDING_SIZE
 from verifier.snp import SnpSettings, SnpVerifier
+from verifier.snp.coco import SnpCocoForm
 from verifier.snp.products import Product
 from verifier.snp.settings import TcbFloor
+from verifier.tpm.coco import TpmCocoForm
 from verifier.tpm.settings import TpmSettings
 from verifier.tpm.verifier import BINDING_SIZE as TPM_BINDING_SIZE
 from verifier.tpm.verifier import TpmVerifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from service.sections import SnpSection, TpmSection
     from service.settings import Settings
-    from verifier.model import TeeVerifier
+    from verifier.model import CocoForm, TeeVerifier
 
 _MAX_PEM_BYTES = 1 << 20
 _SHA256_BYTES = 32
 _ANY_CSP = "*"
+_COCO_FORMS: Mapping[str, CocoForm] = {
+    "snp": SnpCocoForm(),
+    "tpm": TpmCocoForm(),
+    "sample": SampleCocoForm(),
+}
 
 
 def tee_verifiers(settings: Settings) -> dict[str, tuple[TeeVerifier, int]]:
@@ -43,7 +52,14 @@ def tee_verifiers(settings: Settings) -> dict[str, tuple[TeeVerifier, int]]:
         found["snp"] = (_snp_verifier(settings), SNP_BINDING_SIZE)
     if settings.tpm.enabled:
         found["tpm"] = (TpmVerifier(tpm_settings(settings.tpm)), TPM_BINDING_SIZE)
+    if settings.coco.sample_tee:
+        found["sample"] = (SampleVerifier(), SAMPLE_BINDING_SIZE)
     return found
+
+
+def coco_forms(tees: Iterable[str]) -> dict[str, CocoForm]:
+    """How Confidential Containers spells the evidence of these TEEs."""
+    return {tee: _COCO_FORMS[tee] for tee in tees}
 
 
 def _snp_verifier(settings: Settings) -> SnpVerifier:

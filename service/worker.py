@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from service.app import create_app
 from service.composition import build
+from service.expiry import ExpiryWatch
 from service.feed.deliverer import Deliverer
 from service.sources.runner import SourceRunner
 
@@ -27,12 +28,15 @@ class Worker:
         self._services = build(settings)
         self._deliverer = Deliverer(self._services)
         self._sources = SourceRunner(self._services)
+        self._expiry = ExpiryWatch(self._services)
         self.app: Flask = create_app(self._services)
         self._deliverer.start()
         self._sources.start()
+        self._expiry.start()
 
     def close(self) -> None:
         """Stop the threads, write what is queued, close the database."""
+        self._expiry.close()
         self._sources.close()
         self._deliverer.close()
         self._services.close()

@@ -3,8 +3,8 @@
 What it answers is read from the path:
 
 * ``admin/...`` is for administrators, the rest is not; ``open/...`` needs no encryption, the rest does;
-* ``status/<code>`` answers with that status, ``hang`` answers late, ``crash`` ends the call with an exception,
-  ``big`` answers more than a client takes, ``type/<name>`` answers with a content type out of ``TYPES``;
+* ``status/<code>`` answers with that status, ``hang`` answers late, ``crash`` ends the call with an
+  exception, ``big`` answers more than a client takes, ``type/<name>`` with a content type of ``TYPES``;
 * everything else is told back: method, path, query and body.
 """
 
@@ -86,7 +86,7 @@ class KbsPluginServer:
     def __enter__(self) -> Self:
         """Start."""
         self._server = grpc.server(ThreadPoolExecutor(max_workers=4))
-        plugin_pb2_grpc.add_KbsPluginServicer_to_server(_Plugin(), self._server)
+        plugin_pb2_grpc.add_KbsPluginServicer_to_server(_Plugin(), self._server)  # type: ignore[no-untyped-call]
         address = f"localhost:{self.port}"
         if self._certificate is None:
             self.port = self._server.add_insecure_port(address)

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from testkit.opa import find_opa
+from testkit.softhsm import find_module
 from testkit.swtpm import missing_program
 
 
@@ -26,3 +27,7 @@ def require_opa() -> None:
 def require_swtpm() -> None:
     missing = missing_program()
     require(missing is None, f"the program {missing} is not installed")
+
+
+def require_softhsm() -> None:
+    require(find_module(), "SoftHSM is not installed: run scripts/system-packages")

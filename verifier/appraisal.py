@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from policy.port import CompiledPolicy
-    from rvps.model import ReferenceLookup, ReferenceValue, Selection
+    from rvps.model import DeclaredReference, ReferenceLookup, ReferenceValue, Selection
     from verifier.challenges import ChallengeStore
     from verifier.ear import Signer
     from verifier.model import TeeVerifier
@@ -87,6 +87,7 @@ class Appraisal(msgspec.Struct, frozen=True):
         checks: all checks, those of the policy stage last.
         explanation: built when asked for.
         extensions: what the policy's ``extensions`` rule came to: name to value.
+        relied_on_declared: likewise, of what an administrator declared, where that counts.
     """
 
     status: str
@@ -102,6 +103,7 @@ class Appraisal(msgspec.Struct, frozen=True):
     explanation: dict[str, Any] | None
     relied_on_unverified: tuple[ReferenceValue, ...] = ()
     extensions: dict[str, Any] = {}
+    relied_on_declared: tuple[DeclaredReference, ...] = ()
 
 
 class Appraiser:
@@ -228,6 +230,7 @@ class Appraiser:
                 value for value in selection.unverified if _relied_on(value, verified, observed)
             ),
             extensions=extensions,
+            relied_on_declared=tuple(word for word in selection.declared if word.relied_on(observed)),
         )
         if explain:
             explanation = explain_appraisal(result, compiled, document)
@@ -370,6 +373,12 @@ def _policy_input(claims: dict[str, Any], verified: VerifiedEvidence, selection:
     return _ENCODER.encode(claims | references | {"verification": verification})
 
 
+def all_relied_on(result: Appraisal) -> tuple[str, ...]:
+    """Ids of everything that the result rests on: verified, unverified and declared."""
+    signed = tuple(value.id for value in (*result.relied_on, *result.relied_on_unverified))
+    return (*signed, *(word.id for word in result.relied_on_declared))
+
+
 def expiries(result: Appraisal) -> Iterable[datetime]:
     """When what the result rests on expires."""
     if result.evidence.not_after is not None:
@@ -377,6 +386,8 @@ def expiries(result: Appraisal) -> Iterable[datetime]:
     for value in (*result.relied_on, *result.relied_on_unverified):
         if value.expires is not None:
             yield value.expires
+    for word in result.relied_on_declared:
+        yield word.expires
 
 
 def _record(result: Appraisal, now: datetime) -> AppraisalRecord:
@@ -390,7 +401,7 @@ def _record(result: Appraisal, now: datetime) -> AppraisalRecord:
         evidence_digest=result.evidence.evidence_digest,
         policy_digest=result.policy_digest,
         snapshot=result.selection.snapshot,
-        references=tuple(value.id for value in (*result.relied_on, *result.relied_on_unverified)),
+        references=all_relied_on(result),
     )
 
 
@@ -424,6 +435,8 @@ def _token_claims(result: Appraisal, nonce: str | None, audience: str) -> dict[s
         # Apart, so that who counts reference values does not count these.
         unverified = [value.id for value in result.relied_on_unverified]
         claims["touchstone"]["unverified_reference_values"] = unverified
+    if result.relied_on_declared:
+        claims["touchstone"]["declared_reference_values"] = [word.id for word in result.relied_on_declared]
     if nonce is not None:
         claims["eat_nonce"] = nonce
     if verified.tee_pubkey is not None:

@@ -183,18 +183,18 @@ def authentic_claims(
     return claims
 
 
-def require_time(claims: Mapping[str, Any], now: datetime, *names: str) -> None:
-    """Demand that the named times are integers, and that ``now`` is before ``exp`` and not before ``nbf``.
+def require_time(claims: Mapping[str, Any], now: datetime) -> None:
+    """Demand integer ``exp``, ``nbf`` and ``iat``, and that ``now`` is before ``exp``, not before ``nbf``.
 
     Raises:
         EarInvalid: they are not, or it is not.
     """
     moment = now.timestamp()
-    for name in names:
+    for name in ("exp", "nbf", "iat"):
         value = claims.get(name)
         if not isinstance(value, int) or isinstance(value, bool):
             raise EarInvalid(f"the token has no integer {name}")
     if moment >= claims["exp"]:
         raise EarInvalid("the token has expired")
-    if "nbf" in claims and moment < claims["nbf"]:
+    if moment < claims["nbf"]:
         raise EarInvalid("the token is not valid yet")

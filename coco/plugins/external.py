@@ -5,8 +5,8 @@ answer's status 0, the default of the wire, is 200; one outside 200 to 299 is a 
 
 Invariants:
 
-* A server that does not answer in time, breaks off, or does not implement a question gives an error: neither
-  "no administrator is needed" nor "no encryption is needed" is ever assumed.
+* A server that does not answer in time, breaks off, or lacks a method gives an error: neither "no
+  administrator is needed" nor "no encryption is needed" is ever assumed.
 * https demands the authority's certificate, and may present one of ours; http beyond loopback is for the
   development profile (``service.coco_admin``). No proxy of the environment is used, nothing is retried.
 * A process makes its own channel, at the first call: one does not survive a fork.
@@ -28,6 +28,7 @@ import msgspec
 
 from coco.errors import CocoSetting, PluginFailed, PluginUnavailable, PluginUnknown
 from coco.plugins.port import OCTETS, PluginAnswer, PluginCall
+from common.errors import TouchstoneError
 from common.files import read_limited, read_private
 from kms.audit import AuditEvent, AuditLog
 from wire.proto import plugin_pb2, plugin_pb2_grpc
@@ -107,6 +108,7 @@ class ExternalPlugin:
 
         Raises:
             PluginUnknown: no such backend.
+            PluginFailed: path or query is not text.
             PluginUnavailable: the server does not say.
         """
         server, message = self._request(call, plugin_pb2.ValidateAuthRequest)
@@ -148,7 +150,10 @@ class ExternalPlugin:
         server = self._servers.get(call.path[0]) if call.path else None
         if server is None:
             raise PluginUnknown("no external plugin of that name is configured")
-        message = kind(body=call.body, query=call.query, path=call.path[1:], method=call.method)
+        try:
+            message = kind(body=call.body, query=call.query, path=call.path[1:], method=call.method)
+        except ValueError as error:  # text that has no UTF-8
+            raise PluginFailed("path or query is not text") from error
         return server, message
 
 
@@ -170,7 +175,7 @@ class _Server:
         Raises:
             PluginUnavailable: no answer.
         """
-        stub = plugin_pb2_grpc.KbsPluginStub(self._opened())
+        stub = plugin_pb2_grpc.KbsPluginStub(self._opened())  # type: ignore[no-untyped-call]
         try:
             return getattr(stub, method)(message, timeout=self._backend.timeout_ms / 1000)
         except grpc.RpcError as error:
@@ -236,12 +241,22 @@ def _target(backend: ExternalBackend) -> str:
 
 
 def _credentials(backend: ExternalBackend) -> Any:
-    def read(path: Path | None) -> bytes | None:
-        return path and read_limited(path, what="certificate", max_bytes=_MAX_CERTIFICATES)
+    """What TLS needs, out of the files.
 
-    key = backend.client_key and read_private(backend.client_key, what="client key")
-    return grpc.ssl_channel_credentials(
-        root_certificates=read(backend.ca_certificate),
-        private_key=key,
-        certificate_chain=read(backend.client_certificate),
-    )
+    Raises:
+        PluginUnavailable: a file cannot be read.
+    """
+
+    def read(path: Path | None) -> bytes | None:
+        if path is None:
+            return None
+        return read_limited(path, what="certificate", max_bytes=_MAX_CERTIFICATES)
+
+    try:
+        authorities, chain = read(backend.ca_certificate), read(backend.client_certificate)
+        key = None if backend.client_key is None else read_private(backend.client_key, what="client key")
+    except TouchstoneError as error:  # names a path of ours, which is not for the caller
+        raise PluginUnavailable(
+            f"the certificates for plugin {backend.name} cannot be read, or others can read the key"
+        ) from error
+    return grpc.ssl_channel_credentials(authorities, key, chain)

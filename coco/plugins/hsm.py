@@ -116,7 +116,7 @@ class Hsm:
         Raises:
             PluginUnavailable: the token does not answer or take it; what was there still is.
         """
-        template = {
+        template: dict[Any, Any] = {
             Attribute.CLASS: ObjectClass.SECRET_KEY,
             Attribute.KEY_TYPE: KeyType.GENERIC_SECRET,
             Attribute.TOKEN: True,
@@ -196,7 +196,7 @@ class Hsm:
             yield self._session
         except _OF_THE_INPUT as error:
             raise PluginFailed("the HSM refuses what was sent") from error
-        except (faults.PKCS11Error, RuntimeError) as error:
+        except faults.PKCS11Error as error:
             self._drop()
             # The library's errors have names of return codes alone.
             raise PluginUnavailable(f"the HSM fails: {type(error).__name__}") from error

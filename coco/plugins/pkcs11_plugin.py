@@ -10,8 +10,8 @@ POST     ``wrap-key``                administrators: RSA-OAEP encryption of the 
 GET      ``wrap-key``                attested guests: decryption of the body
 =======  ==========================  ==========================================================
 
-What an HSM does is no transaction of ours, so the audit record of a call (``requested``) is committed before
-it: of changes, and of what guests get. ``DELETE`` is ours; the reference has none.
+What an HSM does is no transaction of ours, so the audit record of a call (``requested``) is committed
+before it: of changes, and of what guests get. ``DELETE`` is ours; the reference has none.
 
 Source of paths and roles: Trustee, the plugin ``pkcs11``.
 """
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from coco.errors import PluginFailed
 from coco.plugins.port import OCTETS, PluginAnswer, PluginCall, no_such_call
-from coco.plugins.resource import resource_ref
+from coco.plugins.resource import path_ref
 from kms.audit import AuditEvent, AuditLog
 
 if TYPE_CHECKING:
@@ -119,5 +119,5 @@ def _label(call: PluginCall) -> str | None:
     if call.path == (_WRAP,) and call.method in {"GET", "POST"}:
         return None
     if call.path[:1] == (_RESOURCE,) and call.method in {"GET", "POST", "DELETE"}:
-        return resource_ref(call.path[1:]).id
+        return path_ref(call.path[1:]).id
     raise no_such_call()

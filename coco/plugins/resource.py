@@ -110,7 +110,7 @@ class ResourcePlugin:
             raise PluginFailed("a resource is released by the release path, never read by the plugin")
         if not call.path:
             return self._list(call)
-        ref = resource_ref(call.path)
+        ref = resource_ref(call)
         if call.method == "POST":
             self._secrets.put(ref, call.body, by=by, now=now, policy=self._release_policy)
         else:
@@ -129,8 +129,17 @@ class ResourcePlugin:
         return PluginAnswer(body=msgspec.json.encode(listing), content_type=JSON)
 
 
-def resource_ref(path: tuple[str, ...]) -> SecretRef:
-    """The secret that a path names, for the release path and for writes.
+def resource_ref(call: PluginCall) -> SecretRef:
+    """The secret that a call names, for the release path and for writes.
+
+    Raises:
+        PluginFailed: its path is not one (``path_ref``).
+    """
+    return path_ref(call.path)
+
+
+def path_ref(path: tuple[str, ...]) -> SecretRef:
+    """The secret of a path.
 
     Raises:
         PluginFailed: not ``repository/type/tag`` of letters, digits, ``_``, ``-`` and, but for the first

@@ -1,7 +1,7 @@
 """Policies that come with the product, each a file ``<kind>_<name>.rego`` here.
 
 ``default`` exists for every kind and is put in force at the first start. The others are examples to copy:
-``appraisal/coco_cpu`` is written in the style of Confidential Containers (``query_reference_value``,
+``appraisal/default_cpu`` is written in the style of Confidential Containers (``query_reference_value``,
 its reference names, TCB values by reference).
 """
 

@@ -1,1 +1,1 @@
-"""Front ends of Confidential Containers' services over HTTP, and the composition of their parts."""
+"""Front ends for clients and servers of Confidential Containers: composition and HTTP."""

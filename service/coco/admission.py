@@ -66,7 +66,7 @@ def admit(services: Services, right: Right, authorization: str | None, now: date
         principal = services.tokens.authenticate(authorization, now)
         principal.require(right.scope)
         return principal
-    return services.admin_gate.admit(authorization, right.method, right.target, now)
+    return services.coco.gate.admit(authorization, right.method, right.target, now)
 
 
 def policy_writer(services: Services, authorization: str | None, now: datetime) -> Caller:

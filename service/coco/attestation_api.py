@@ -140,7 +140,7 @@ class ChallengeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     body=AttestationBody,
     answers={200: bytes},
     problems=(404, 422, 503),
-    limit="evidence_bytes",
+    limit="request_bytes",
     fast=True,
     content_type=_TEXT,
 )
@@ -162,7 +162,7 @@ def set_policy(services: Services, call: Call) -> Answer:
 
     def act() -> Answer:
         body: SetPolicyBody = call.body
-        services.coco_policies.set_attestation_policy(
+        services.coco.policies.set_attestation_policy(
             body.policy_id, body.policy, by=call.caller, now=call.now
         )
         return Answer(200)
@@ -177,7 +177,7 @@ def list_policies(services: Services, call: Call) -> Answer:
     return _answered(
         services,
         "list policies",
-        lambda: Answer(200, [PolicyId(policy_id) for policy_id in services.coco_policies.ids()]),
+        lambda: Answer(200, [PolicyId(policy_id) for policy_id in services.coco.policies.ids()]),
     )
 
 
@@ -193,7 +193,7 @@ def get_policy(services: Services, call: Call) -> Answer:
     """Give the text of an attestation policy that is in force."""
 
     def act() -> Answer:
-        text = services.coco_policies.text(call.path["policy_id"])
+        text = services.coco.policies.text(call.path["policy_id"])
         return Answer(200, text.encode("utf-8"), content_type=_TEXT)
 
     return _answered(services, "get policy", act)
@@ -224,7 +224,7 @@ def challenge(services: Services, call: Call) -> Answer:
 def _evaluate(services: Services, call: Call) -> Answer:
     body: AttestationBody = call.body
     requests = [_request(item) for item in body.verification_requests]
-    result = services.attestation.evaluate(requests, call.now, policy_ids=body.policy_ids)
+    result = services.coco.attestation.evaluate(requests, call.now, policy_ids=body.policy_ids)
     metrics.appraised(result.tee, result.status)
     return Answer(200, result.token.encode("ascii"), content_type=_TEXT)
 

@@ -1,115 +1,167 @@
-"""The parts of the Confidential Containers services, assembled over what is built already."""
+"""The parts behind the Confidential Containers front ends, built from the settings.
+
+They appraise with an appraiser of their own: the same verifiers and policies, but no challenges (sessions
+carry their nonces), and what administrators declare counts only here, and only where the setting says so.
+"""
 
 from __future__ import annotations
 
+import secrets
+from dataclasses import dataclass
 from datetime import timedelta
+from importlib import metadata
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from coco.admin import AdminGate, AdminMode, NativeAdmin
 from coco.attestation import AttestationService
+from coco.kbs import KbsApi
 from coco.policies import CocoPolicies
 from coco.reference_values import ReferenceValueService
-from verifier.sample import SampleCocoForm
-from verifier.snp.coco import SnpCocoForm
-from verifier.tpm.coco import TpmCocoForm
+from coco.release import POLICY, ResourceReleases
+from coco.requesters import Requesters
+from coco.session import KEY_BYTES, KbsSessions
+from coco.token import TokenNames
+from common.files import read_private
+from kms.files import create_once
+from rvps.lookup import DatabaseReferenceLookup
+from service import verifiers
+from service.coco_admin import admin_gate, plugin_registry
+from service.issuers import foreign_tokens
+from verifier.appraisal import Appraiser
+from verifier.coco_token import CocoVerifier
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from datetime import datetime
+    from collections.abc import Mapping
+    from pathlib import Path
 
+    from coco.admin import AdminGate
     from kms.audit import AuditLog
+    from kms.release import ReleaseService
+    from kms.secrets import SecretStore
     from policy.port import PolicyEngine
     from policy.store import PolicyStore
     from service.access import TokenStore
+    from service.active_policies import ActivePolicies, Pipelines
     from service.settings import Settings
     from service.token_keys import TokenKeys
     from storage.database import Database
-    from verifier.appraisal import Appraiser
-    from verifier.model import CocoForm
+    from verifier.model import TeeVerifier
     from verifier.records import AppraisalRecorder
 
-_FORMS: Mapping[str, type[CocoForm]] = {
-    "snp": SnpCocoForm,
-    "tpm": TpmCocoForm,
-    "sample": SampleCocoForm,
-}
+_KEY_FILE = "kbs-session.key"
 
 
-class CocoParts(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What is there already when these parts are built (``service.composition``)."""
+
+    database: Database
+    engine: PolicyEngine
+    policy_store: PolicyStore
+    policies: ActivePolicies
+    pipelines: Pipelines
+    tokens: TokenStore
+    token_keys: TokenKeys
+    tees: Mapping[str, tuple[TeeVerifier, int]]
+    recorder: AppraisalRecorder
+    audit: AuditLog
+    secrets: SecretStore
+    releases: ReleaseService
+    remembered_decisions: int
+
+
+@dataclass(frozen=True, slots=True)
+class CocoParts:
     """What the front ends use.
 
     Attributes:
         attestation: evaluates evidence.
-        policies: sets and shows policies.
-        reference_values: registers and shows reference values.
+        policies: set over these protocols.
+        reference_values: the reference value provider service.
         gate: admits administrators.
+        kbs: the KBS protocol.
     """
 
     attestation: AttestationService
     policies: CocoPolicies
     reference_values: ReferenceValueService
     gate: AdminGate
+    kbs: KbsApi
 
 
-def build(
-    settings: Settings,
-    *,
-    database: Database,
-    engine: PolicyEngine,
-    policy_store: PolicyStore,
-    audit: AuditLog,
-    tokens: TokenStore,
-    token_keys: TokenKeys,
-    appraiser: Appraiser,
-    recorder: AppraisalRecorder,
-    tees: Collection[str],
-) -> CocoParts:
+def session_key(keys_dir: Path) -> bytes:
+    """The key of KBS sessions, made where there is none; replicas share the folder.
+
+    Raises:
+        InvalidSetting: the file is not usable, or readable by others.
+    """
+    path = keys_dir / _KEY_FILE
+    if not path.exists():
+        create_once(path, secrets.token_bytes(KEY_BYTES))
+    return read_private(path, what="KBS session key")
+
+
+def build(settings: Settings, core: Core) -> CocoParts:
     """Assemble the parts.
 
-    Args:
-        settings: lifetime of tokens.
-        database: of the reference values.
-        engine: compiles policies.
-        policy_store: their versions.
-        audit: records changes.
-        tokens: administrators' tokens of ours.
-        token_keys: sign attestation results.
-        appraiser: verifies and judges.
-        recorder: of appraisals.
-        tees: those that have a verifier.
+    Raises:
+        ConfigurationError: something configured is not usable.
     """
-    return CocoParts(
-        attestation=AttestationService(
-            appraiser=appraiser,
-            forms={tee: _FORMS[tee]() for tee in tees if tee in _FORMS},
-            signer=_CocoSigner(token_keys),
-            recorder=recorder,
-            lifetime=timedelta(seconds=settings.token.lifetime_s),
-        ),
-        policies=CocoPolicies(policy_store, engine, audit),
-        reference_values=ReferenceValueService(database, audit),
-        gate=AdminGate(AdminMode.AUTHENTICATED, native=_NativeTokens(tokens)),
+    coco = settings.coco
+    lifetime = timedelta(seconds=coco.session_lifetime_s)
+    names = TokenNames(
+        build=f"touchstone {metadata.version('touchstone')}",
+        issuer=coco.token.issuer,
+        developer=coco.token.developer,
+        profile=coco.token.profile,
     )
+    attestation = AttestationService(
+        appraiser=_appraiser(settings, core),
+        forms=verifiers.coco_forms(core.tees),
+        signer=core.token_keys,
+        names=names,
+        recorder=core.recorder,
+        lifetime=lifetime,
+        verbose=coco.token.verbose,
+    )
+    policies = CocoPolicies(core.policy_store, core.engine, core.audit)
+    reference_values = ReferenceValueService(
+        core.database,
+        core.audit,
+        declared_values=coco.declared_reference_values,
+        pipelines=core.pipelines,
+    )
+    gate = admin_gate(coco.admin, tokens=core.tokens)
+    kbs = KbsApi(
+        sessions=KbsSessions(core.database, session_key(settings.keys_dir), lifetime=lifetime),
+        attestation=attestation,
+        requesters=Requesters(
+            CocoVerifier(core.token_keys, issuer=names.issuer, profile=names.profile),
+            lambda now: core.token_keys.verifying(now).keys(),
+            foreign_tokens(settings) if coco.trusted_issuers else None,
+        ),
+        releases=ResourceReleases(
+            releases=core.releases,
+            policies=core.policies,
+            audit=core.audit,
+            lift_floors=coco.lift_release_floors,
+            allow_rsa1_5=coco.rsa1_5,
+        ),
+        plugins=plugin_registry(
+            coco.plugins, secrets=core.secrets, audit=core.audit, release_policy=POLICY
+        ),
+        gate=gate,
+        policies=policies,
+        reference_values=reference_values,
+    )
+    return CocoParts(attestation, policies, reference_values, gate, kbs)
 
 
-class _CocoSigner:
-    """The present key, in the form that relying parties of Confidential Containers read."""
-
-    def __init__(self, keys: TokenKeys) -> None:
-        self._keys = keys
-
-    def sign(self, claims: Mapping[str, object], *, now: datetime, expires: datetime) -> str:
-        return self._keys.sign_coco(claims, now=now, expires=expires)
-
-
-class _NativeTokens:
-    """Implements ``coco.admin.NativeTokens``."""
-
-    def __init__(self, tokens: TokenStore) -> None:
-        self._tokens = tokens
-
-    def __call__(self, authorization: str, now: datetime) -> NativeAdmin:
-        principal = self._tokens.authenticate(authorization, now)
-        return NativeAdmin(principal.name, frozenset(scope.value for scope in principal.scopes))
+def _appraiser(settings: Settings, core: Core) -> Appraiser:
+    lookup = DatabaseReferenceLookup(core.database, declared_values=settings.coco.declared_reference_values)
+    return Appraiser(
+        verifiers=core.tees,
+        policies=core.policies,
+        references=lookup,
+        audience=settings.server.audience,
+        remembered_decisions=core.remembered_decisions,
+    )

@@ -84,7 +84,7 @@ def claimed(world):
 
 
 def test_a_value_that_nobody_signed_is_not_a_reference_value(world, key, claimed):
-    for policy in ("default", "coco_cpu"):
+    for policy in ("default", "default_cpu"):
         world.activate(PolicyKind.APPRAISAL, shipped.load(PolicyKind.APPRAISAL, policy).text)
         token = world.token(key, claims={"snp": {"measurement": "0c" * 48}})
         assert decode_unverified(token)["touchstone"]["reference_values"] == []

@@ -22,7 +22,7 @@ from testkit.daemon import free_port
 
 SHIPPED = [
     (PolicyKind.APPRAISAL, "default"),
-    (PolicyKind.APPRAISAL, "coco_cpu"),
+    (PolicyKind.APPRAISAL, "default_cpu"),
     (PolicyKind.RELEASE, "default"),
     (PolicyKind.TRUST, "default"),
 ]
@@ -107,7 +107,7 @@ def test_unbound_evidence_has_no_identity(engine: PolicyEngine, bound: Any) -> N
 
 
 def test_coco_style_runs_unmodified(engine: PolicyEngine) -> None:
-    source = shipped.load(PolicyKind.APPRAISAL, "coco_cpu")
+    source = shipped.load(PolicyKind.APPRAISAL, "default_cpu")
     document = snp()
     document["reference"] |= {
         "snp_bootloader": {"4": {"value": 4}, "5": {"value": 5}},

@@ -40,7 +40,7 @@ def traces(
     return found
 
 
-@pytest.mark.parametrize("name", ["default", "coco_cpu"])
+@pytest.mark.parametrize("name", ["default", "default_cpu"])
 def test_every_claim_of_the_vector_is_explained_with_its_clause(engine: PolicyEngine, name: str) -> None:
     policy = shipped.load(PolicyKind.APPRAISAL, name)
     compiled = engine.compile(policy)

@@ -264,7 +264,7 @@ def test_policies_of_one_package_live_side_by_side(opa_server: OpaServer) -> Non
 
 
 def test_the_stored_text_differs_from_the_source_in_the_package_path_alone(opa_server: OpaServer) -> None:
-    source = shipped.load(PolicyKind.APPRAISAL, "coco_cpu")
+    source = shipped.load(PolicyKind.APPRAISAL, "default_cpu")
     policy = OpaEngine(opa_server.url).compile(source)
     stored = connection(opa_server).stored(policy.policy_id)
     assert stored is not None

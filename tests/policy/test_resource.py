@@ -1,4 +1,4 @@
-"""Resource policies: Rego that was written for the key broker of Confidential Containers, on both engines."""
+"""Resource policies: Rego written for the key broker of Confidential Containers, on both engines."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TOKEN: dict[str, Any] = {
         "gpu0": {"ear.status": "affirming", "ear.veraison.annotated-evidence": {"nvidia": {}}},
     },
 }
-# Each construct of policies in the wild once: `=` for `:=`, no import, a bracketed name of data, negation of a
-# reference, iteration over data and over claims, functions, else, patterns.
+# Each construct of policies in the wild once: `=` for `:=`, no import, a bracketed name of data, negation
+# of a reference, iteration over data and over claims, functions, patterns.
 EVERYTHING = """# Comments, and empty lines before the package.
 
 
@@ -115,7 +115,8 @@ def test_what_is_asked_for_does_not_pass_for_a_claim(engine: PolicyEngine) -> No
 
 
 def test_the_whole_input_is_the_claims_and_nothing_else(engine: PolicyEngine) -> None:
-    text = "package policy\n\nallow := object.keys(input) == {name | some name, _ in input}\n\nreasons := input\n"
+    whole = "allow := object.keys(input) == {name | some name, _ in input}\n\nreasons := input"
+    text = f"package policy\n\n{whole}\n"
     policy = engine.compile(PolicySource(PolicyKind.RESOURCE, text))
     found = policy.evaluate(resource_input(json.dumps(TOKEN).encode(), ASKED))
     assert found == {"data.policy.allow": True, "data.policy.reasons": TOKEN}

@@ -122,13 +122,13 @@ GOOD: list[tuple[PolicyKind, str, dict[str, Any], dict[str, Any]]] = [
     ),
     (
         PolicyKind.APPRAISAL,
-        "coco_cpu",
+        "default_cpu",
         ON_SNP,
         {"executables": 3, "hardware": 2, "configuration": 2, "instance-identity": 2},
     ),
     (
         PolicyKind.APPRAISAL,
-        "coco_cpu",
+        "default_cpu",
         ON_TPM,
         {"executables": 3, "hardware": 2, "configuration": 36, "instance-identity": 2},
     ),
@@ -306,7 +306,7 @@ def test_registers_that_share_groups_two_by_two_share_none_together(engine: Poli
 def test_a_measurement_with_the_firmware_versions_of_another_release_is_refused(
     engine: PolicyEngine, name: str
 ) -> None:
-    claims = outcome(engine, PolicyKind.APPRAISAL, "coco_cpu", _moved(ON_SNP, name))[
+    claims = outcome(engine, PolicyKind.APPRAISAL, "default_cpu", _moved(ON_SNP, name))[
         "data.policy.trust_claims"
     ]
     assert (claims["hardware"], claims["configuration"]) == (97, 3)
@@ -314,13 +314,13 @@ def test_a_measurement_with_the_firmware_versions_of_another_release_is_refused(
 
 @pytest.mark.parametrize("name", ["snp_smt_enabled", "snp_guest_abi_minor", "snp_smt_allowed"])
 def test_a_guest_policy_of_another_release_is_not_the_approved_one(engine: PolicyEngine, name: str) -> None:
-    claims = outcome(engine, PolicyKind.APPRAISAL, "coco_cpu", _moved(ON_SNP, name))[
+    claims = outcome(engine, PolicyKind.APPRAISAL, "default_cpu", _moved(ON_SNP, name))[
         "data.policy.trust_claims"
     ]
     assert (claims["hardware"], claims["configuration"]) == (2, 3)
 
 
-@pytest.mark.parametrize("name", ["default", "coco_cpu"])
+@pytest.mark.parametrize("name", ["default", "default_cpu"])
 @pytest.mark.parametrize("document", [ON_SNP, ON_TPM], ids=["snp", "tpm"])
 def test_unverified_values_affirm_nothing(
     engine: PolicyEngine, name: str, document: dict[str, Any]

@@ -1,3 +1,3 @@
-from tests.databases import database, migrated_sqlite, new_url, postgres
+from tests.databases import connect, database, migrated_sqlite, new_url, postgres
 
-__all__ = ["database", "migrated_sqlite", "new_url", "postgres"]
+__all__ = ["connect", "database", "migrated_sqlite", "new_url", "postgres"]

@@ -345,7 +345,7 @@ def test_number_of_requests_is_bounded(client: ContractClient, firmware: SnpFirm
 
 
 def test_body_is_bounded(make_services: MakeServices) -> None:
-    client = ContractClient(create_app(make_services(limits={"evidence_bytes": 1024})))
+    client = ContractClient(create_app(make_services(coco={"request_bytes": 1024})))
     assert attest(client, {"tee": "snp", "evidence": "A" * 2000}).status == 413
 
 

@@ -13,8 +13,6 @@ import rfc8785
 from flask.testing import FlaskClient
 
 from common.encoding import b64_encode, b64url_encode
-from policy import shipped
-from policy.port import PolicyKind
 from service import settings
 from service.app import create_app
 from service.composition import Services
@@ -33,6 +31,9 @@ from tests.service.world import firmware_settings
 from verifier.coco_token import CocoVerifier
 
 ORIGIN = "https://console.example"
+SHIPPED = [
+    {"policy-id": f"default_{name}"} for name in ("cpu", "dcu", "gpu", "nvidia-dpu", "ppcie", "switch")
+]
 
 
 @pytest.fixture
@@ -43,9 +44,7 @@ def coco(make_services: MakeServices, firmware: SnpFirmware, tmp_path: Path) -> 
 @pytest.fixture
 def client(coco: Services) -> ContractClient:
     token = (coco.settings.storage.data_dir / "admin.token").read_text(encoding="ascii").strip()
-    client = ContractClient(create_app(coco), token)
-    put(client, "default_cpu", shipped.load(PolicyKind.APPRAISAL, "coco_cpu").text)
-    return client
+    return ContractClient(create_app(coco), token)
 
 
 def put(client: ContractClient, policy_id: str, text: str, **options: Any) -> Answer:
@@ -74,7 +73,6 @@ def test_genuine_evidence_without_reference_values_gives_a_contraindicated_token
     services = make_services(profile="development", snp={"revocation": "if-present"})
     token = (services.settings.storage.data_dir / "admin.token").read_text(encoding="ascii").strip()
     client = ContractClient(create_app(services), token)
-    put(client, "default_cpu", shipped.load(PolicyKind.APPRAISAL, "coco_cpu").text)
     clock.now = GENOA_TIME
     answer = attest(client, request(genoa_document(vectors)), policy_ids=["default"])
     claims = token_of(answer)
@@ -123,7 +121,9 @@ def test_token_verifies_with_the_published_keys(
     client: ContractClient, coco: Services, firmware: SnpFirmware
 ) -> None:
     answer = attest(client, request(firmware_document(firmware)))
-    verified = CocoVerifier(coco.token_keys).verify(answer.body.decode("ascii"), NOW)
+    names = coco.settings.coco.token
+    verifier = CocoVerifier(coco.token_keys, issuer=names.issuer, profile=names.profile)
+    verified = verifier.verify(answer.body.decode("ascii"), NOW)
     assert verified["submods"].keys() == {"cpu0"}
     published = {key["kid"] for key in client.get("/.well-known/jwks.json").json["keys"]}
     assert header_of(answer).get("kid") in published
@@ -168,7 +168,7 @@ def test_policies_are_set_listed_and_shown(client: ContractClient) -> None:
     answer = client.call("POST", "/policy", body)
     assert (answer.status, answer.body) == (200, b"")
     listed = client.call("GET", "/policy", token=None)
-    assert listed.json == [{"policy-id": "default_cpu"}, {"policy-id": "mine_cpu"}]
+    assert listed.json == [*SHIPPED, {"policy-id": "mine_cpu"}]
     shown = client.get("/policy/mine_cpu")
     assert (shown.status, shown.body.decode()) == (200, ALLOW_ALL)
     assert client.get("/policy/absent_cpu").code == "policy.not_found"
@@ -219,7 +219,7 @@ def test_challenge_that_cannot_be_made_is_refused(client: ContractClient, body: 
 def test_policy_is_not_written_without_a_right_token(client: ContractClient, token: str | None) -> None:
     answer = put(client, "mine_cpu", ALLOW_ALL, token=token)
     assert answer.status == 401, answer.body
-    assert client.get("/policy").json == [{"policy-id": "default_cpu"}]
+    assert client.get("/policy").json == SHIPPED
 
 
 def test_policy_is_not_written_by_another_role(client: ContractClient, coco: Services) -> None:
@@ -264,7 +264,7 @@ def test_reads_can_be_closed(make_services: MakeServices) -> None:
 def test_policy_that_could_not_decide_is_not_stored(client: ContractClient, text: str, code: str) -> None:
     answer = put(client, "mine_cpu", text)
     assert (answer.status, answer.code) == (422, code)
-    assert client.get("/policy").json == [{"policy-id": "default_cpu"}]
+    assert client.get("/policy").json == SHIPPED
 
 
 @pytest.mark.parametrize("result", ['{"no-such-claim": 2}', "{}", '{"hardware": 258}', '{"hardware": "2"}'])
@@ -293,7 +293,7 @@ def test_policy_id_that_names_no_submodule_is_refused(client: ContractClient, po
 def test_policy_that_is_no_text_is_refused(client: ContractClient, policy: str) -> None:
     answer = client.call("POST", "/policy", {"policy_id": "mine_cpu", "policy": policy})
     assert answer.status in {400, 413, 422}
-    assert client.get("/policy").json == [{"policy-id": "default_cpu"}]
+    assert client.get("/policy").json == SHIPPED
 
 
 @pytest.mark.parametrize(

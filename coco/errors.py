@@ -12,6 +12,7 @@ from common.errors import (
     EvidenceError,
     InputError,
     NotFound,
+    ReferenceValueError,
     ReleaseError,
     UnavailableError,
 )
@@ -126,3 +127,35 @@ class ForeignTokenInvalid(AccessError):
     advice = (
         "Attest at a service that [[coco.trusted_issuers]] names, and send a token that is in its time."
     )
+
+
+class MessageMalformed(InputError):
+    """A reference-value message or its payload is not what its type says."""
+
+    code = "coco.message"
+    advice = (
+        'Send {"version": "0.1.0", "type": ..., "payload": ...}; docs/reference-values.md has the types.'
+    )
+
+
+class MessageVersion(InputError):
+    """A reference-value message is of another version."""
+
+    code = "coco.message_version"
+    advice = "Send messages of version 0.1.0."
+
+
+class ExtractorUnknown(InputError):
+    """No extractor reads messages of that type."""
+
+    code = "coco.extractor_unknown"
+    advice = (
+        "Use sample, swid or corim, or a signed type: sigstore-bundle, in-toto, slsa, vsa, dsse, corim."
+    )
+
+
+class UnsignedRefused(ReferenceValueError):
+    """The values of an unsigned message do not count here."""
+
+    code = "coco.unsigned_refused"
+    advice = "Send a signed message, or submit an attestation; or let the deployment count declared values."

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from verifier.records import AppraisalRecorder
 
 _KEY_FILE = "kbs-session.key"
+_TRUST_POLICY = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +128,8 @@ def build(settings: Settings, core: Core) -> CocoParts:
     reference_values = ReferenceValueService(
         core.database,
         core.audit,
+        lambda: core.pipelines.of(_TRUST_POLICY),
         declared_values=coco.declared_reference_values,
-        pipelines=core.pipelines,
     )
     gate = admin_gate(coco.admin, tokens=core.tokens)
     kbs = KbsApi(

@@ -1,8 +1,8 @@
 """``attestation.AttestationService``: evaluate evidence, set a policy, ask for a challenge.
 
 What the reference's KBS calls: ``AttestationEvaluate`` with ``policy_ids = ["default"]``, structured
-runtime data and SHA-384; ``SetAttestationPolicy``; ``GetAttestationChallenge`` for Secure Execution only, since it
-makes the nonces of all others itself. An unknown algorithm, TEE or encoding is refused, never guessed.
+runtime data and SHA-384; ``SetAttestationPolicy``; ``GetAttestationChallenge`` for Secure Execution only,
+since it makes the nonces of all others itself. An unknown algorithm, TEE or encoding is refused, never guessed.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 What the reference's KBS calls: ``AttestationEvaluate`` with ``policy_ids = ["default"]``, structured
 runtime data and SHA-384; ``SetAttestationPolicy``; ``GetAttestationChallenge`` for Secure Execution only,
-since it makes the nonces of all others itself. An unknown algorithm, TEE or encoding is refused, never guessed.
+since it makes the nonces of all others itself. What is not understood is refused.
 """
 
 from __future__ import annotations

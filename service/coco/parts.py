@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 _KEY_FILE = "kbs-session.key"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_TRUST_POLICY = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +129,8 @@ def build(settings: Settings, core: Core) -> CocoParts:
     reference_values = ReferenceValueService(
         core.database,
         core.audit,
+        lambda: core.pipelines.of(_TRUST_POLICY),
         declared_values=coco.declared_reference_values,
-        pipelines=core.pipelines,
     )
     gate = admin_gate(coco.admin, tokens=core.tokens)
     kbs = KbsApi(

@@ -229,5 +229,5 @@ class EventLogBroken(UnavailableError):
 class InitDataDiffers(EvidenceError):
     """The TEE carries other init-data than the agent was given."""
 
-    code = "evidence.init_data_differs"
+    code = "evidence.launched_otherwise"
     advice = "Start the guest with the digest of exactly this init-data text, byte for byte."

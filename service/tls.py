@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+import stat
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,8 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from common.errors import InvalidSetting, TouchstoneError
-from common.files import read_limited, read_private
-from service import expiry_metrics
+from common.files import read_limited
 from service.certificates import public_bytes
 from service.errors import ClientCertificateMissing
 
@@ -71,7 +71,12 @@ def read_pair(certificate: Path, key: Path, client_ca: Path | None = None) -> Tl
             read, a key of another certificate, or no authority.
     """
     chain = read_limited(certificate, what="[server] tls_certificate", max_bytes=_MAX_PEM_BYTES)
-    private = read_private(key, what="[server] tls_key")
+    private = read_limited(key, what="[server] tls_key", max_bytes=_MAX_PEM_BYTES)
+    if key.stat().st_mode & stat.S_IRWXO:  # a group is usual: secrets that are mounted into containers
+        raise InvalidSetting(
+            f"[server] tls_key: {key} can be read by others",
+            advice=f"chmod 600 {key}, and replace the key if it may have been read.",
+        )
     leaf = load_certificates(chain, "[server] tls_certificate")[0]
     try:
         loaded = load_pem_private_key(private, password=None)
@@ -146,7 +151,7 @@ class TlsWatch:
             pair = read_pair(*self._paths)
         except TouchstoneError as error:
             self._failed = signature
-            expiry_metrics.reload_failed("tls")
+            _count_failure()
             _LOG.error("the TLS files changed and are not usable, the former ones stay: %s", error.message)
             return
         # A change while reading has another signature: it is seen at the next look.
@@ -188,7 +193,7 @@ class TlsContexts:
             try:
                 context = self._make(pair)
             except InvalidSetting as error:
-                expiry_metrics.reload_failed("tls")
+                _count_failure()
                 _LOG.error("the TLS files are not usable, the former ones stay: %s", error.message)
             self._made = (pair, context)
         return context
@@ -239,6 +244,14 @@ def require_client_certificate(environ: Mapping[str, Any]) -> None:
     """
     if peer_certificate(environ) is None:
         raise ClientCertificateMissing("this needs a client certificate")
+
+
+def _count_failure() -> None:
+    # Imported here: the metrics library looks at the environment when it is imported, and the server
+    # process sets that up after this module is there (``service.server``).
+    from service import expiry_metrics  # noqa: PLC0415
+
+    expiry_metrics.reload_failed("tls")
 
 
 def _load_pair(context: ssl.SSLContext, pair: TlsPair) -> None:

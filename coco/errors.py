@@ -12,6 +12,7 @@ from common.errors import (
     EvidenceError,
     InputError,
     NotFound,
+    ReferenceValueError,
     ReleaseError,
     UnavailableError,
 )
@@ -89,6 +90,38 @@ class CocoSetting(ConfigurationError):
 
     code = "coco.setting"
     advice = "Correct the named setting; docs/configuration.md lists every one."
+
+
+class MessageMalformed(InputError):
+    """A reference-value message or its payload is not what its type says."""
+
+    code = "coco.message"
+    advice = (
+        'Send {"version": "0.1.0", "type": ..., "payload": ...}; docs/reference-values.md has the types.'
+    )
+
+
+class MessageVersion(InputError):
+    """A reference-value message is of another version."""
+
+    code = "coco.message_version"
+    advice = "Send messages of version 0.1.0."
+
+
+class ExtractorUnknown(InputError):
+    """No extractor reads messages of that type."""
+
+    code = "coco.extractor_unknown"
+    advice = (
+        "Use sample, swid or corim, or a signed type: sigstore-bundle, in-toto, slsa, vsa, dsse, corim."
+    )
+
+
+class UnsignedRefused(ReferenceValueError):
+    """The values of an unsigned message do not count here."""
+
+    code = "coco.unsigned_refused"
+    advice = "Send a signed message, or submit an attestation; or let the deployment count declared values."
 
 
 class HandshakeRefused(InputError):

@@ -1,4 +1,4 @@
-"""The default policies of the CoCo attestation service: each TEE affirmed, and with each single thing wrong."""
+"""The default policies of the CoCo attestation service: each TEE affirmed, and each single thing wrong."""
 
 from __future__ import annotations
 
@@ -328,7 +328,7 @@ def vector(
 
 
 def affirms(value: int) -> bool:
-    return 2 <= value <= 31  # noqa: PLR2004 (AR4SI)
+    return 2 <= value <= 31
 
 
 def leaves(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:

@@ -6,6 +6,7 @@ import copy
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from policy import shipped
 from policy.errors import PolicyEvaluationFailed
 from policy.port import PolicyEngine, PolicyKind
+from tests.policy import test_resource, test_shipped_coco
 
 Both = tuple[PolicyEngine, PolicyEngine]
 DIGEST = "ab" * 48
@@ -107,6 +109,7 @@ TRUST: dict[str, Any] = {
     "signers": [{"name": "ci", "kind": "certificate"}],
     "origin": {"source_revision": "a" * 40, "proven": True},
 }
+ASKED: dict[str, Any] = {"claims": test_resource.TOKEN, "data": test_resource.ASKED}
 GOOD: list[tuple[PolicyKind, str, dict[str, Any], dict[str, Any]]] = [
     (
         PolicyKind.APPRAISAL,
@@ -130,10 +133,30 @@ GOOD: list[tuple[PolicyKind, str, dict[str, Any], dict[str, Any]]] = [
         PolicyKind.APPRAISAL,
         "default_cpu",
         ON_TPM,
-        {"executables": 3, "hardware": 2, "configuration": 36, "instance-identity": 2},
+        {"executables": 3, "hardware": 2, "configuration": 0, "instance-identity": 2},
     ),
     (PolicyKind.RELEASE, "default", RELEASE, {"allow": True, "reasons": []}),
     (PolicyKind.TRUST, "default", TRUST, {"allow": True, "deny": []}),
+]
+GOOD += [
+    (
+        PolicyKind.APPRAISAL,
+        policy,
+        {
+            tee: claims,
+            "reference": msgspec.to_builtins(test_shipped_coco.references(values)),
+            "verification": {"failed": []},
+        },
+        dict(zip(test_shipped_coco.NAMES, claimed, strict=True)),
+    )
+    for policy, tee, claims, values, claimed in test_shipped_coco.CASES.values()
+]
+GOOD += [
+    (PolicyKind.APPRAISAL, "default_ppcie", {"verification": {"failed": []}}, {"configuration": 2}),
+    (PolicyKind.RESOURCE, "default", ASKED, {"allow": True, "reasons": []}),
+    (PolicyKind.RESOURCE, "affirming", ASKED, {"allow": True, "reasons": []}),
+    (PolicyKind.RESOURCE, "allow_all", ASKED, {"allow": True}),
+    (PolicyKind.RESOURCE, "deny_all", ASKED, {"allow": False, "reasons": ["every resource is withheld"]}),
 ]
 IDS = [f"{kind}-{name}-{'tpm' if 'tpm' in document else 'other'}" for kind, name, document, _ in GOOD]
 

@@ -83,7 +83,7 @@ def test_declared_values_do_not_count_unless_the_lookup_says_so(database: Databa
 
 def test_a_lookup_gives_only_the_names_it_was_asked_for(database: Database) -> None:
     register(database, "one", ["a"])
-    register(database, "two", True)
+    register(database, "two", value=True)
     found = counting(database).select(frozenset({"two", "three"}), frozenset(), NOW).declared
     assert [(item.name, item.members, item.scalar) for item in found] == [("two", (True,), True)]
 
@@ -112,7 +112,7 @@ def test_registered_again_as_it_was_it_has_its_id_again(database: Database) -> N
     assert register(database, "name", {"a": 2, "b": 1}).id == first.id
     assert register(database, "other", {"a": 2, "b": 1}).id != first.id
     assert declared.declared_id("name", 1) != declared.declared_id("name", "1")
-    assert declared.declared_id("name", 1) != declared.declared_id("name", True)
+    assert declared.declared_id("name", 1) != declared.declared_id("name", value=True)
 
 
 def test_it_expires_for_policies_for_ids_and_for_queries(database: Database) -> None:

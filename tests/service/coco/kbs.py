@@ -147,7 +147,9 @@ class Administrator:
 
     def reference_values(self, values: dict[str, Any]) -> Answer:
         payload = b64(json.dumps(values).encode())
-        return self.call("POST", "reference-value", {"version": "0.1.0", "type": "sample", "payload": payload})
+        return self.call(
+            "POST", "reference-value", {"version": "0.1.0", "type": "sample", "payload": payload}
+        )
 
 
 def claims_of(token: str) -> dict[str, Any]:

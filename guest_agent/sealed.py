@@ -26,27 +26,26 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 from joserfc import jws
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey
 
 from common import strict_json
 from common.encoding import b64_decode, b64_encode, b64url_decode, identifier
 from common.errors import InputError, Malformed, TooLarge
 from guest_agent import aead, resource_uri
 from guest_agent.errors import SealedSecretMalformed, SealedSecretUntrusted, Unsupported
+from guest_agent.sealed_keys import ALGORITHM, public_key, require_p256
 
 if TYPE_CHECKING:
+    from joserfc.jwk import ECKey
+
     from guest_agent.resource_uri import ResourceUri
 
 PREFIX: Final = "sealed."
 VERSION: Final = "0.1.0"
 PROVIDER: Final = "kbs"
 MAX_SEALED: Final = 1 << 20
-_ALGORITHM: Final = "ES256"
 _PARTS: Final = 3
 _MAX_HEADER: Final = 8192
-_MAX_KEY: Final = 8192
 _KBS_SCHEME: Final = re.compile(r"kbs(\+[a-z0-9_-]+)?://")
-_JWK_MEMBERS: Final = ("kty", "crv", "x", "y", "d")
 _HEADER_MEMBERS: Final = frozenset({"alg", "kid", "typ", "cty"})
 
 
@@ -142,8 +141,8 @@ def seal(content: Vault | Envelope, key: ECKey, kid: str) -> str:
         resource_uri.parse(kid)
     else:
         identifier(kid, what="kid")
-    _require_p256(key)
-    token = jws.serialize_compact({"alg": _ALGORITHM, "kid": kid}, msgspec.json.encode(content), key)
+    require_p256(key)
+    token = jws.serialize_compact({"alg": ALGORITHM, "kid": kid}, msgspec.json.encode(content), key)
     return PREFIX + token
 
 
@@ -188,33 +187,6 @@ def vault(name: str) -> Vault:
     return Vault(version=VERSION, provider=PROVIDER, name=name)
 
 
-def public_key(data: bytes) -> ECKey:
-    """A verification key: a public JWK on P-256.
-
-    Raises:
-        SealedSecretUntrusted: anything else, a private key included.
-    """
-    document = _jwk(data)
-    if "d" in document:
-        raise SealedSecretUntrusted(
-            "the verification key has its private half",
-            advice="Give the guest the public JWK alone: whoever reads the private one can seal.",
-        )
-    return _key(document)
-
-
-def private_key(data: bytes) -> ECKey:
-    """A sealing key: a private JWK on P-256.
-
-    Raises:
-        SealedSecretUntrusted: anything else.
-    """
-    document = _jwk(data)
-    if "d" not in document:
-        raise SealedSecretUntrusted("the sealing key is a public key", advice="Name the private JWK.")
-    return _key(document)
-
-
 def _split(text: str) -> tuple[dict[str, Any], bytes, str]:
     """Header, payload and the JWS, each part in its only spelling."""
     if len(text) > MAX_SEALED:
@@ -236,11 +208,11 @@ def _split(text: str) -> tuple[dict[str, Any], bytes, str]:
 def _verify(header: dict[str, Any], token: str, source: Resources, key: ECKey | None) -> None:
     if unknown := set(header) - _HEADER_MEMBERS:
         raise Unsupported(f"the sealed secret's header has {len(unknown)} member(s) beyond alg and kid")
-    if header.get("alg") != _ALGORITHM:
+    if header.get("alg") != ALGORITHM:
         raise Unsupported("a sealed secret is signed by ES256 and nothing else")
     if key is None:
         key = _named_key(header.get("kid"), source)
-    registry = jws.JWSRegistry(algorithms=[_ALGORITHM])
+    registry = jws.JWSRegistry(algorithms=[ALGORITHM])
     registry.max_header_length = _MAX_HEADER
     registry.max_payload_length = MAX_SEALED
     try:
@@ -292,45 +264,3 @@ def _open(content: Envelope, kek: bytes) -> bytes:
 
 def _bytes(content: Envelope, name: str) -> bytes:
     return b64_decode(getattr(content, name), what=name)
-
-
-def _jwk(data: bytes) -> dict[str, Any]:
-    try:
-        document = strict_json.loads(data, what="the key", max_bytes=_MAX_KEY)
-    except InputError as error:
-        raise SealedSecretUntrusted("the key that `kid` names is not a JWK") from error
-    if not isinstance(document, dict):
-        raise SealedSecretUntrusted("the key that `kid` names is not a JWK")
-    return document
-
-
-def _key(document: dict[str, Any]) -> ECKey:
-    if document.get("kty") != "EC":
-        raise SealedSecretUntrusted("the key that `kid` names is not a P-256 JWK")
-    if document.get("alg", _ALGORITHM) != _ALGORITHM or document.get("use", "sig") != "sig":
-        raise SealedSecretUntrusted("the key is for another purpose than ES256 signatures")
-    try:
-        members: dict[str, Any] = {name: document[name] for name in _JWK_MEMBERS if name in document}
-        for name in ("x", "y"):
-            b64url_decode(members[name], what=name)
-        key = ECKey.import_key(members)
-        _require_p256(key)
-    except (JoseError, InputError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise SealedSecretUntrusted("the key that `kid` names is not a P-256 JWK") from error
-    return key
-
-
-def _require_p256(key: ECKey) -> None:
-    if key.curve_name != "P-256":
-        raise SealedSecretUntrusted("the key is not on P-256, which ES256 needs")
-
-
-def new_key() -> ECKey:
-    """A fresh sealing key."""
-    return ECKey.generate_key("P-256")
-
-
-def jwk_bytes(key: ECKey, *, private: bool) -> bytes:
-    """A key as JWK (RFC 7517), with ``alg`` and ``use``."""
-    document = {"alg": _ALGORITHM, "use": "sig"} | key.as_dict(private=private)
-    return msgspec.json.encode(document, order="sorted")

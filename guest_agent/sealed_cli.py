@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from common.files import read_limited, read_private, write_private, write_public
-from guest_agent import aead, sealed
+from guest_agent import aead, sealed, sealed_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,9 +62,9 @@ def keygen(*, output: Path, public_output: Path | None, encryption: bool, as_jso
         return
     if public_output is None:
         raise click.UsageError("say where the public key goes: --public-output FILE")
-    key = sealed.new_key()
-    write_private(output, sealed.jwk_bytes(key, private=True))
-    write_public(public_output, sealed.jwk_bytes(key, private=False))
+    key = sealed_keys.new_key()
+    write_private(output, sealed_keys.jwk_bytes(key, private=True))
+    write_public(public_output, sealed_keys.jwk_bytes(key, private=False))
 
 
 @secret.group()
@@ -138,7 +138,9 @@ def unseal(
     text = read_limited(source, what="sealed secret", max_bytes=sealed.MAX_SEALED + 2)
     key = kek = None
     if verification_key is not None:
-        key = sealed.public_key(read_limited(verification_key, what="verification key", max_bytes=_MAX_KEY))
+        key = sealed_keys.public_key(
+            read_limited(verification_key, what="verification key", max_bytes=_MAX_KEY)
+        )
     if key_file is not None:
         kek = read_private(key_file, what="key file", max_bytes=_MAX_KEY)
     with ExitStack() as stack:
@@ -178,7 +180,7 @@ class _Services:
 
 
 def _signing_key(path: Path) -> ECKey:
-    return sealed.private_key(read_private(path, what="signing key", max_bytes=_MAX_KEY))
+    return sealed_keys.private_key(read_private(path, what="signing key", max_bytes=_MAX_KEY))
 
 
 def _emit(text: str, output: Path | None) -> None:

@@ -15,13 +15,13 @@ from joserfc.jwk import ECKey, OctKey
 
 from common.encoding import b64_decode, b64_encode, b64url_decode, b64url_encode
 from common.errors import InvalidIdentifier, NotFound, TooLarge, TouchstoneError
-from guest_agent import sealed
+from guest_agent import sealed, sealed_keys
 from guest_agent.daemon.services import read_key
 from guest_agent.errors import SealedSecretMalformed, SealedSecretUntrusted, Unsupported, UnwrapFailed
 
 KEK = bytes(range(32))
-KEY = sealed.new_key()
-PUBLIC = sealed.jwk_bytes(KEY, private=False)
+KEY = sealed_keys.new_key()
+PUBLIC = sealed_keys.jwk_bytes(KEY, private=False)
 KID = "kbs:///default/sealing/key"
 NAME = "kbs:///default/test/secret"
 
@@ -175,7 +175,7 @@ def test_the_public_key_as_a_shared_secret():
 
 def test_the_wrong_key():
     with pytest.raises(SealedSecretUntrusted):
-        sealed.unseal(signed(content(), key=sealed.new_key()), Source())
+        sealed.unseal(signed(content(), key=sealed_keys.new_key()), Source())
 
 
 @pytest.mark.parametrize("member", ["jwk", "x5c", "jku", "crit", "b64", "x"])
@@ -265,7 +265,7 @@ def jwk(**changes):
 @pytest.mark.parametrize(
     "key",
     [
-        sealed.jwk_bytes(KEY, private=True),
+        sealed_keys.jwk_bytes(KEY, private=True),
         jwk(alg="ES384"),
         jwk(use="enc"),
         jwk(kty="oct", k="AAAA"),
@@ -295,6 +295,6 @@ def test_without_verification_nobody_has_signed():
 
 def test_a_public_key_does_not_seal():
     with pytest.raises(SealedSecretUntrusted):
-        sealed.private_key(PUBLIC)
+        sealed_keys.private_key(PUBLIC)
     with pytest.raises(SealedSecretUntrusted):
         sealed.seal(sealed.vault(NAME), ECKey.generate_key("P-384"), KID)

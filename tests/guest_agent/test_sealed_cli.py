@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from guest_agent import cli, sealed
+from guest_agent import cli, sealed_keys
 from tests.guest_agent.daemon.kbs import Kbs
 
 NAME = "kbs:///default/test/secret"
@@ -106,7 +106,7 @@ def test_a_vault_secret_by_the_guest_services(run, keys, tmp_path):
 
 def test_the_wrong_verification_key(run, keys):
     seal_envelope(run, keys)
-    (keys / "other").write_bytes(sealed.jwk_bytes(sealed.new_key(), private=False))
+    (keys / "other").write_bytes(sealed_keys.jwk_bytes(sealed_keys.new_key(), private=False))
     code, out, err = run(
         *("unseal", "--verification-key", keys / "other", "--key-file", keys / "kek"),
         *("--file", keys / "sealed", "--stdout"),

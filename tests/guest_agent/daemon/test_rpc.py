@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from common.encoding import b64_encode
-from guest_agent import sealed
+from guest_agent import sealed, sealed_keys
 from testkit.daemon import free_port
 from tests.guest_agent.daemon.kbs import Kbs
 from tests.guest_agent.daemon.running import Guest
@@ -27,7 +27,7 @@ from wire.proto import (
     confidential_data_hub_pb2 as cdh,
 )
 
-KEY = sealed.new_key()
+KEY = sealed_keys.new_key()
 
 
 @pytest.fixture
@@ -112,8 +112,8 @@ def test_resources(hub):
 
 def test_unsealing(hub, guest, kbs):
     stub = confidential_data_hub_pb2_grpc.SealedSecretServiceStub(hub)
-    kbs.resources["default/sealing/key"] = sealed.jwk_bytes(KEY, private=False)
-    (guest.keys / "local").write_bytes(sealed.jwk_bytes(KEY, private=False))
+    kbs.resources["default/sealing/key"] = sealed_keys.jwk_bytes(KEY, private=False)
+    (guest.keys / "local").write_bytes(sealed_keys.jwk_bytes(KEY, private=False))
     vault = sealed.vault("kbs:///default/test/dummy")
     envelope = sealed.envelope(
         b"inside", key_id="kbs:///default/key/kek", kek=kbs.resources["default/key/kek"]
@@ -122,7 +122,7 @@ def test_unsealing(hub, guest, kbs):
         for content, secret in ((vault, b"1234567890abcde\n"), (envelope, b"inside")):
             text = sealed.seal(content, KEY, kid).encode()
             assert stub.UnsealSecret(cdh.UnsealSecretInput(secret=text)).plaintext == secret
-    forged = sealed.seal(vault, sealed.new_key(), "local").encode()
+    forged = sealed.seal(vault, sealed_keys.new_key(), "local").encode()
     code, details = refused(stub.UnsealSecret, cdh.UnsealSecretInput(secret=forged))
     assert code == grpc.StatusCode.PERMISSION_DENIED
     assert "release.sealed_untrusted" in details

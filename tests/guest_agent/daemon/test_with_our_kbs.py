@@ -10,13 +10,13 @@ import grpc
 import pytest
 import urllib3
 
-from guest_agent import sealed
+from guest_agent import sealed, sealed_keys
 from tests.guest_agent.daemon.running import Guest
 from tests.service.running import RunningServer
 from wire.proto import confidential_data_hub_pb2, confidential_data_hub_pb2_grpc
 
 SECRET = b"1234567890abcde\n"
-KEY = sealed.new_key()
+KEY = sealed_keys.new_key()
 # Sample evidence is never affirming as it is: the policy here looks at the path alone.
 POLICY = """package policy
 
@@ -51,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         administrator.post("resource-policy", json.dumps({"policy": policy}).encode())
         administrator.post("resource/default/test/dummy", SECRET)
         administrator.post("resource/default/test/denied", b"never")
-        administrator.post("resource/default/sealing/key", sealed.jwk_bytes(KEY, private=False))
+        administrator.post("resource/default/sealing/key", sealed_keys.jwk_bytes(KEY, private=False))
         yield running
 
 

@@ -8,25 +8,22 @@ be set by a file.
 
 from __future__ import annotations
 
-import ipaddress
 import tomllib
-from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 
 from common import strict_json
-from common.addresses import is_loopback
-from common.errors import InputError, InvalidSetting, TouchstoneError
+from common.errors import InputError, InvalidSetting
 from common.files import read_limited
-from guest_agent import resource_uri
 from guest_agent.daemon.boot import Credential  # noqa: TC001 (msgspec resolves it at run time)
-from guest_agent.errors import DevelopmentOnly
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RUN_DIR: Final = "/run/confidential-containers"
 _MAX_FILE: Final = 1 << 20
-_MAX_PORT: Final = 65535
-_UNIX: Final = "unix://"
+UNIX: Final = "unix://"
 
 KeyAlgorithm = Literal["ECDH-ES+A256KW-P256", "ECDH-ES+A256KW-P521", "RSA-OAEP-256", "ML-KEM-768+A192KW"]
 Features = Literal["resource", "attestation", "all"]
@@ -105,8 +102,8 @@ class Grpc(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     enabled: bool = True
-    attestation_agent: str = f"{_UNIX}{RUN_DIR}/attestation-agent/attestation-agent.sock"
-    confidential_data_hub: str = f"{_UNIX}{RUN_DIR}/cdh.sock"
+    attestation_agent: str = f"{UNIX}{RUN_DIR}/attestation-agent/attestation-agent.sock"
+    confidential_data_hub: str = f"{UNIX}{RUN_DIR}/cdh.sock"
     max_requests: Count = 32
     group: str | None = None
 
@@ -233,100 +230,3 @@ def convert(document: dict[str, object]) -> Settings:
 
 
 _ADVICE: Final = "Correct the named setting; docs/guest-agent.md lists every one."
-
-
-def check(settings: Settings, *, development: bool) -> None:
-    """What no type can say.
-
-    Raises:
-        DevelopmentOnly: a setting that takes protection away.
-        InvalidSetting: two settings that exclude each other, or an address that is not allowed.
-    """
-    if not development:
-        _check_protection(settings)
-    if settings.kbs.ca_file is not None and settings.kbs.certificate is not None:
-        raise InvalidSetting("kbs.ca_file and kbs.certificate are both set", advice=_ADVICE)
-    if settings.init_data.file is not None and settings.init_data.digest is not None:
-        raise InvalidSetting("init_data.file and init_data.digest are both set", advice=_ADVICE)
-    for section in (settings.rest, settings.grpc):
-        if section.enabled and section.max_requests <= settings.max_waiting:
-            raise InvalidSetting("max_waiting is not smaller than max_requests", advice=_ADVICE)
-    _check_rest(settings.rest)
-    for name in ("attestation_agent", "confidential_data_hub"):
-        socket_path(getattr(settings.grpc, name), what=f"grpc.{name}")
-    _check_credentials(settings)
-
-
-def _check_protection(settings: Settings) -> None:
-    if settings.sealed_secrets.skip_verification:
-        raise DevelopmentOnly("sealed_secrets.skip_verification accepts secrets that nobody signed")
-    if settings.allow_sample or settings.allow_sample_device:
-        raise DevelopmentOnly("allow_sample and allow_sample_device make evidence that proves nothing")
-
-
-def address(text: str, *, what: str) -> tuple[str, int]:
-    """``host:port`` or ``[v6]:port`` in its parts; the host is an IP address.
-
-    Raises:
-        InvalidSetting: not of the form.
-    """
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    try:
-        ipaddress.ip_address(host)
-    except ValueError as error:
-        raise InvalidSetting(f"{what} is ADDRESS:PORT with a numeric address", advice=_ADVICE) from error
-    if not port.isascii() or not port.isdigit() or int(port) > _MAX_PORT:
-        raise InvalidSetting(f"{what} has no port of 0 to {_MAX_PORT}", advice=_ADVICE)
-    return host, int(port)
-
-
-def networks(rest: Rest) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    """The networks whose callers are answered besides loopback.
-
-    Raises:
-        InvalidSetting: one is not a network.
-    """
-    try:
-        return tuple(ipaddress.ip_network(peer) for peer in rest.peers)
-    except ValueError as error:
-        raise InvalidSetting(
-            "rest.peers is a list of networks, such as 10.0.0.0/24", advice=_ADVICE
-        ) from error
-
-
-def socket_path(text: str, *, what: str) -> Path | None:
-    """The path of a ``unix://`` address; None for a loopback address and port.
-
-    Raises:
-        InvalidSetting: neither.
-    """
-    if text.startswith(_UNIX):
-        path = Path(text.removeprefix(_UNIX))
-        if not path.is_absolute() or ".." in path.parts:
-            raise InvalidSetting(f"{what} is unix:///absolute/path", advice=_ADVICE)
-        return path
-    host, _ = address(text, what=what)
-    if not is_loopback(host):
-        raise InvalidSetting(
-            f"{what} is not a loopback address: whoever reaches it gets this guest's secrets",
-            advice=_ADVICE,
-        )
-    return None
-
-
-def _check_credentials(settings: Settings) -> None:
-    for credential in settings.credentials:
-        try:
-            resource_uri.parse(credential.resource_uri)
-        except TouchstoneError as error:
-            raise InvalidSetting("a credential's resource_uri is not kbs:///repository/type/tag") from error
-
-
-def _check_rest(rest: Rest) -> None:
-    host, _ = address(rest.listen, what="rest.listen")
-    if not networks(rest) and not is_loopback(host):
-        raise InvalidSetting(
-            "rest.listen is not a loopback address: whoever reaches it gets this guest's secrets",
-            advice="Listen on 127.0.0.1, or name in rest.peers the networks that may ask.",
-        )

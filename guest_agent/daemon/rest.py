@@ -20,9 +20,8 @@ import ipaddress
 import logging
 import socket
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from io import BufferedReader, RawIOBase
+from io import BufferedReader
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -30,15 +29,14 @@ import msgspec
 
 from common.addresses import is_loopback
 from common.errors import Malformed, TooLarge, TouchstoneError
-from guest_agent.daemon.config import address, networks
+from guest_agent.daemon.config_checks import address, networks
+from guest_agent.daemon.connections import DeadlineReader, TooSlow, linger
 from guest_agent.daemon.routes import JSON, Answer, MethodWrong
 from guest_agent.daemon.statuses import INTERNAL_DOCUMENT, document_of, status_of
 from guest_agent.errors import AddressInUse, Busy, PeerRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from _typeshed import WriteableBuffer
 
     from guest_agent.daemon.config import Rest
     from guest_agent.daemon.routes import Routes
@@ -54,8 +52,6 @@ _HTTP_1_1: Final = "HTTP/1.1"
 _HTTP_1_0: Final = "HTTP/1.0"
 _OVERFLOW: Final = 8
 _TIMEOUT: Final = 408
-_LINGER_S: Final = 1.0
-_LINGER_BYTES: Final = 1 << 20
 _TOO_SLOW: Final = {
     "code": "input.timeout",
     "detail": "the request did not come in time",
@@ -159,7 +155,7 @@ class _Server(HTTPServer):
         try:
             handler = kind(request, client_address, self)
             if handler.unread:
-                _linger(request)
+                linger(request)
         except OSError:  # a connection that broke is the caller's affair
             _LOG.debug("a connection ended early")
         finally:
@@ -177,31 +173,6 @@ class _Internal(TouchstoneError):
         super().__init__("the guest agent failed")
 
 
-class _TooSlow(OSError):
-    """The request did not come in time."""
-
-
-class _DeadlineReader(RawIOBase):
-    """Reads a socket until a deadline, however slowly the bytes come."""
-
-    def __init__(self, connection: socket.socket, seconds: float) -> None:
-        self._connection = connection
-        self._deadline = time.monotonic() + seconds
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise _TooSlow
-        self._connection.settimeout(left)
-        try:
-            return self._connection.recv_into(buffer)
-        except TimeoutError as error:
-            raise _TooSlow from error
-
-
 class _Handler(BaseHTTPRequestHandler):
     """One connection, one request."""
 
@@ -216,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().setup()
         self.rfile.close()
         self.rfile = BufferedReader(
-            _DeadlineReader(self.connection, self.server.settings.read_timeout_s), _MAX_HEAD
+            DeadlineReader(self.connection, self.server.settings.read_timeout_s), _MAX_HEAD
         )
 
     def handle(self) -> None:
@@ -229,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._refuse(TooLarge("the request line is too long"))
             elif self.raw_requestline and self.parse_request():
                 self._answer()
-        except _TooSlow:
+        except TooSlow:
             self._send(_TIMEOUT, msgspec.json.encode(_TOO_SLOW), JSON)
         self.wfile.flush()
 
@@ -361,16 +332,3 @@ def _host_of(url: str) -> str | None:
     except ValueError:
         return None
     return None if parts.username is not None or parts.path not in {"", "/"} else host
-
-
-def _linger(connection: socket.socket) -> None:
-    """Read on for a moment what was not read, so that closing does not take the answer back."""
-    deadline = time.monotonic() + _LINGER_S
-    left = _LINGER_BYTES
-    connection.shutdown(socket.SHUT_WR)
-    while left > 0 and (seconds := deadline - time.monotonic()) > 0:
-        connection.settimeout(seconds)
-        data = connection.recv(min(left, _MAX_HEAD))
-        if not data:
-            return
-        left -= len(data)

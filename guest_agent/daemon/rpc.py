@@ -23,7 +23,7 @@ import grpc
 
 from common.errors import InvalidSetting, TouchstoneError
 from guest_agent import resource_uri
-from guest_agent.daemon.config import socket_path
+from guest_agent.daemon.config_checks import socket_path
 from guest_agent.daemon.statuses import document_of, status_of
 from guest_agent.errors import AddressInUse
 from guest_agent.measurements import Result

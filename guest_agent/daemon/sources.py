@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from common.errors import InvalidSetting
-from guest_agent.daemon import boot, config, reference_config
+from guest_agent.daemon import boot, config, config_checks, reference_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -82,7 +82,7 @@ def gather(
     for layer in layers:
         _fill(merged, layer)
     settings = config.convert(merged)
-    config.check(settings, development=development)
+    config_checks.check(settings, development=development)
     return Gathered(settings, tuple(warnings))
 
 

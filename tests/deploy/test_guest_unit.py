@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from guest_agent.daemon import config
+from guest_agent.daemon import config, config_checks
 
 _FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "guest"
 _UNIT = _FOLDER / "touchstone-guest.service"
@@ -69,5 +69,5 @@ def test_its_folders_are_those_of_the_defaults():
 
 def test_the_example_configuration_is_one():
     settings = config.convert(config.load(_FOLDER / "touchstone-guest.toml"))
-    config.check(settings, development=False)
+    config_checks.check(settings, development=False)
     assert settings.rest.features == "all"

@@ -23,6 +23,8 @@ from guest_agent.errors import EvidenceNotMade, RuntimeRegisterInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
 
 PCR_COUNT: Final = 24
 DIGEST_BYTES: Final = 32
@@ -90,6 +92,18 @@ class Vtpm:
             if self._opened is not None:
                 self._opened.close()
             self._opened, self._key_made = None, False
+
+    def __enter__(self) -> Self:
+        """Nothing more to open."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def quote(self, data: bytes) -> Quote:
         """A quote over all PCRs of the SHA-256 bank.

@@ -5,7 +5,7 @@ A message is ``{"version": "0.1.0", "type", "payload"}``. Two kinds of types:
 * Unsigned (``sample``, ``swid``, ``corim`` without a signature): nobody vouches for the values but who
   sends them. They become declared values (``rvps.declared``), and are refused where the deployment does
   not let declared values count.
-* Signed (``sigstore-bundle``, ``in-toto``, ``slsa``, ``vsa``, ``dsse``, and ``corim`` with a signature): the
+* Signed (``sigstore-bundle``, ``in-toto``, ``slsa``, ``vsa``, ``dsse``, ``corim`` with a signature): the
   payload is an envelope that is admitted under the deployment's trust policy, as a submission to
   ``/v1/attestations`` is; or a JSON object of the ``envelope`` and the ``derivation`` that is asked for.
 

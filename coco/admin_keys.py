@@ -94,6 +94,11 @@ class VerifyingKey:
         self.kid = kid
         self._key = key
 
+    @property
+    def public_key(self) -> PublicKey:
+        """The key itself."""
+        return self._key
+
     def fits(self, header: Mapping[str, Any]) -> bool:
         """Whether a token with this header can be this key's."""
         algorithm = header.get("alg")
@@ -193,7 +198,7 @@ def _keys(data: bytes, rsa_algorithm: str) -> tuple[VerifyingKey, ...]:
     if not isinstance(document, dict):
         raise CocoSetting("a key file is neither PEM nor a JWK or JWK Set")
     if "keys" not in document:
-        return (_from_jwk(document, rsa_algorithm),)
+        return (key_from_jwk(document, rsa_algorithm),)
     entries = document["keys"]
     if not isinstance(entries, list) or len(entries) > _MAX_KEYS:
         raise CocoSetting(f"a JWK Set has a list of at most {_MAX_KEYS} keys")
@@ -201,7 +206,7 @@ def _keys(data: bytes, rsa_algorithm: str) -> tuple[VerifyingKey, ...]:
     for entry in entries:
         # Providers publish keys for encryption and of other kinds beside those for signatures.
         try:
-            keys.append(_from_jwk(entry, rsa_algorithm))
+            keys.append(key_from_jwk(entry, rsa_algorithm))
         except ConfigurationError as error:
             _LOG.info("a key of a JWK Set is left out: %s", error)
     return tuple(keys)
@@ -214,7 +219,16 @@ def _from_pem(data: bytes, rsa_algorithm: str) -> VerifyingKey:
         raise CocoSetting("a key file is not a PEM public key") from error
 
 
-def _from_jwk(jwk: object, rsa_algorithm: str) -> VerifyingKey:
+def key_from_jwk(jwk: object, rsa_algorithm: str) -> VerifyingKey:
+    """The key of a public JWK.
+
+    Args:
+        jwk: EC, OKP (Ed25519) or RSA.
+        rsa_algorithm: of an RSA key that names none.
+
+    Raises:
+        CocoSetting: not a public signature key of these, or ``alg`` is not its key's.
+    """
     if not isinstance(jwk, dict) or jwk.get("use", "sig") != "sig":
         raise CocoSetting("a JWK is not one for signatures")
     named, kid = jwk.get("alg"), jwk.get("kid")

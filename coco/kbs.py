@@ -23,6 +23,7 @@ import msgspec
 from coco import refusals, tees
 from coco.attestation import InitDataToml, StructuredRuntimeData, VerificationRequest
 from coco.errors import (
+    AdminDenied,
     HandshakeRefused,
     PluginUnknown,
     PolicyDocumentInvalid,
@@ -82,6 +83,7 @@ class KbsCall(msgspec.Struct, frozen=True):
         authorization: the header, if there is one.
         cookie: the ``Cookie`` header, if there is one.
         body: bytes.
+        certified: False where administrators need a client certificate and the connection has none.
     """
 
     method: str
@@ -91,6 +93,7 @@ class KbsCall(msgspec.Struct, frozen=True):
     authorization: str | None = None
     cookie: str | None = None
     body: bytes = b""
+    certified: bool = True
 
 
 class KbsAnswer(msgspec.Struct, frozen=True):
@@ -196,6 +199,11 @@ class KbsApi:
     # Administrators
 
     def _admitted(self, call: KbsCall, now: datetime) -> Admin:
+        if not call.certified:
+            raise AdminDenied(
+                "administrators need a client certificate",
+                advice="Connect with a certificate of the authority that [server] tls_client_ca names.",
+            )
         return self._gate.admit(call.authorization, call.method, call.target, now)
 
     def _set_attestation_policy(self, call: KbsCall, now: datetime) -> KbsAnswer:

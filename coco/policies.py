@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from coco import tees
+from coco.release import POLICY as RESOURCE_POLICY
 from common.encoding import b64_decode, b64url_decode, identifier
 from common.errors import InvalidIdentifier, Malformed, TooLarge
 from kms.audit import AuditEvent
@@ -75,7 +76,7 @@ class CocoPolicies:
 
     def ids(self) -> tuple[str, ...]:
         """The attestation policies that are in force, sorted."""
-        return self._active(PolicyKind.APPRAISAL)
+        return tuple(name for name in self._active(PolicyKind.APPRAISAL) if _has_class(name))
 
     def text(self, policy_id: str) -> str:
         """The text of an attestation policy that is in force.
@@ -87,6 +88,24 @@ class CocoPolicies:
         """
         _require_class(policy_id)
         return self._store.active(PolicyKind.APPRAISAL, policy_id).text
+
+    def set_resource_policy(self, text_b64: str, *, by: str, now: datetime) -> PolicyVersion:
+        """Put the resource policy in force.
+
+        Args:
+            text_b64: Rego text, UTF-8, in base64url without padding or in standard base64.
+            by: the caller, for the records.
+            now: when.
+
+        Raises:
+            Malformed, TooLarge, PolicySyntax, PolicyRejected, AuditUnavailable: as
+                ``set_attestation_policy``.
+        """
+        return self._set(PolicyKind.RESOURCE, RESOURCE_POLICY, text_b64, by=by, now=now)
+
+    def resource_policy_ids(self) -> tuple[str, ...]:
+        """``("resource-policy",)`` where one is in force."""
+        return tuple(name for name in self._active(PolicyKind.RESOURCE) if name == RESOURCE_POLICY)
 
     def _set(self, kind: PolicyKind, name: str, text_b64: str, *, by: str, now: datetime) -> PolicyVersion:
         text = _decoded(text_b64)
@@ -102,9 +121,7 @@ class CocoPolicies:
 
     def _active(self, kind: PolicyKind) -> tuple[str, ...]:
         return tuple(
-            item.name
-            for item in self._store.list()
-            if item.kind is kind and item.active is not None and _has_class(item.name)
+            item.name for item in self._store.list() if item.kind is kind and item.active is not None
         )
 
 

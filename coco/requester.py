@@ -146,7 +146,7 @@ def foreign_requester(token: str, claims: dict[str, Any], jwk: Mapping[str, Any]
     digest = hashlib.sha256(token.encode("ascii")).hexdigest()
     vector = _member(submodules.get(_CPU), "ear.trustworthiness-vector")
     session = AttestedSession(
-        jti=str(claims.get("jti") or digest[:32])[:128],
+        jti=str(claims.get("jti") or digest[:32])[:64],
         jwk=dict(jwk),
         nonce="",
         status=statuses.get(_CPU, CONTRAINDICATED),

@@ -11,6 +11,8 @@ Invariants:
   looked at: of any number of attestations with one nonce, on any number of replicas, at most one goes on.
   One that fails has spent its nonce too.
 * Only the spender can then store the token of the session; expired rows are removed in passing.
+* Rows of sessions are not waited for until they are on the disk. A power cut may so forget spent nonces,
+  and ends every session with them: with SQLite the keys depend on the machine's boot (``boot_id``).
 
 Cookie: base64url of version (1 byte), expiry (4, seconds since the epoch), TEE (1), random (16) and tag
 (16), the first 16 bytes of HMAC-SHA-256 over what precedes it.
@@ -25,7 +27,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from coco import tees
@@ -34,6 +36,7 @@ from coco.tables import kbs_session
 from common.encoding import b64_encode, b64url_decode, b64url_encode
 from common.errors import Malformed
 from storage.database import to_micros
+from storage.prepared import Prepared
 
 if TYPE_CHECKING:
     from coco.tees import Tee
@@ -50,6 +53,12 @@ _TEES: Final = (
     "sample", "snp", "tdx", "sgx", "az-snp-vtpm", "az-tdx-vtpm", "cca", "csv", "se", "tpm",
 )  # fmt: skip
 _SWEEP_EVERY: Final = 256
+_SPEND: Final = Prepared(
+    lambda: insert(kbs_session).values(id=bindparam("id"), expires_at=bindparam("expires_at"))
+)
+_OF_SESSION = kbs_session.c.id == bindparam("session_id")
+_KEEP: Final = Prepared(lambda: update(kbs_session).where(_OF_SESSION).values(token=bindparam("token")))
+_TOKEN: Final = Prepared(lambda: select(kbs_session.c.token).where(_OF_SESSION))
 
 
 class KbsSession(msgspec.Struct, frozen=True):
@@ -77,17 +86,23 @@ class KbsSessions:
         database: where the spent ones are.
         key: 32 bytes, the same on every replica.
         lifetime: of a session.
+        boot_id: of the machine, where the database is a file of it; empty for a database server.
     """
 
     def __init__(
-        self, database: Database, key: bytes, *, lifetime: timedelta = timedelta(minutes=5)
+        self,
+        database: Database,
+        key: bytes,
+        *,
+        lifetime: timedelta = timedelta(minutes=5),
+        boot_id: bytes = b"",
     ) -> None:
         """Derive a key for the nonces and one for the cookies."""
         if len(key) != KEY_BYTES:
             raise ValueError(f"a session key has {KEY_BYTES} bytes")
         self._database = database
-        self._nonce_key = hmac.digest(key, b"touchstone kbs nonce", "sha256")
-        self._cookie_key = hmac.digest(key, b"touchstone kbs cookie", "sha256")
+        self._nonce_key = hmac.digest(key, b"touchstone kbs nonce" + boot_id, "sha256")
+        self._cookie_key = hmac.digest(key, b"touchstone kbs cookie" + boot_id, "sha256")
         self._lifetime = lifetime
         self._spent = 0
 
@@ -128,30 +143,26 @@ class KbsSessions:
         Raises:
             SessionInvalid: it was spent before.
         """
-        row = {"id": session.id, "expires_at": to_micros(session.expires), "token": None}
         try:
-            with self._database.write() as connection:
+            with self._database.write(durable=False) as connection:
                 if self._spent % _SWEEP_EVERY == 0:
                     connection.execute(
                         delete(kbs_session).where(kbs_session.c.expires_at <= to_micros(now))
                     )
-                connection.execute(insert(kbs_session).values(row))
+                _SPEND.run(connection, id=session.id, expires_at=to_micros(session.expires))
         except IntegrityError as error:
             raise SessionInvalid("the session's nonce is spent") from error
         self._spent += 1
 
     def attested(self, session: KbsSession, token: str) -> None:
         """Keep the attestation result of a session that the caller has spent."""
-        statement = update(kbs_session).where(kbs_session.c.id == session.id).values(token=token)
-        with self._database.write() as connection:
-            connection.execute(statement)
+        with self._database.write(durable=False) as connection:
+            _KEEP.run(connection, session_id=session.id, token=token)
 
     def token(self, session: KbsSession) -> str | None:
         """The attestation result of a session; None before it attested, and where that failed."""
-        with self._database.read() as connection:
-            return connection.execute(
-                select(kbs_session.c.token).where(kbs_session.c.id == session.id)
-            ).scalar_one_or_none()
+        row = self._database.fast_first(_TOKEN, session_id=session.id)
+        return None if row is None else row[0]
 
     def _session(self, payload: bytes, cookie: str) -> KbsSession:
         nonce = hmac.digest(self._nonce_key, payload, "sha256")

@@ -10,12 +10,10 @@ from __future__ import annotations
 import binascii
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OKPKey, RSAKey
-
+from coco.admin_keys import RSA_ALGORITHMS, VerifyingKey, key_from_jwk
 from coco.errors import CocoSetting, ForeignTokenInvalid
 from common import strict_json
+from common.encoding import b64url_decode, b64url_encode
 from common.errors import InputError, TouchstoneError
 from provenance import x509_path
 
@@ -26,30 +24,11 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 _MAX_KEYS: Final = 64
-_MIN_RSA_BITS: Final = 2048
-_BY_CURVE: Final = {
-    ("EC", "P-256"): "ES256",
-    ("EC", "P-384"): "ES384",
-    ("EC", "P-521"): "ES512",
-    ("OKP", "Ed25519"): "EdDSA",
-}
-_RSA: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+_COORDINATE_BYTES: Final = {"P-256": 32, "P-384": 48, "P-521": 66}
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "k"})
 
 
-class TrustedKey(msgspec.Struct, frozen=True):
-    """A verifying key.
-
-    Attributes:
-        key: imported.
-        algorithm: the one of its signatures.
-    """
-
-    key: ECKey | RSAKey | OKPKey
-    algorithm: str
-
-
-def jwk_set(data: bytes, what: str) -> dict[str, TrustedKey]:
+def jwk_set(data: bytes, what: str) -> dict[str, VerifyingKey]:
     """The keys of a JWK Set (RFC 7517 section 5) by ``kid``.
 
     Raises:
@@ -62,7 +41,7 @@ def jwk_set(data: bytes, what: str) -> dict[str, TrustedKey]:
     members = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(members, list) or not 1 <= len(members) <= _MAX_KEYS:
         raise CocoSetting(f"{what} is not a JWK Set of 1 to {_MAX_KEYS} keys")
-    keys: dict[str, TrustedKey] = {}
+    keys: dict[str, VerifyingKey] = {}
     for member in members:
         kid = member.get("kid") if isinstance(member, dict) else None
         if not isinstance(kid, str) or kid in keys:
@@ -74,31 +53,36 @@ def jwk_set(data: bytes, what: str) -> dict[str, TrustedKey]:
     return keys
 
 
-def trusted_key(jwk: Mapping[str, Any]) -> TrustedKey:
+def trusted_key(jwk: Mapping[str, Any]) -> VerifyingKey:
     """A public JWK with the algorithm of its signatures.
 
     Raises:
         ForeignTokenInvalid: it is not a public signature key of a known kind.
     """
-    if _PRIVATE & jwk.keys() or jwk.get("use", "sig") != "sig":
-        raise ForeignTokenInvalid("a key is private, symmetric or not for signatures")
-    kind, stated = jwk.get("kty"), jwk.get("alg")
-    algorithm = stated if kind == "RSA" else _BY_CURVE.get((str(kind), str(jwk.get("crv"))))
-    if algorithm is None or stated not in (None, algorithm) or (kind == "RSA" and stated not in _RSA):
-        raise ForeignTokenInvalid("a key's kind and alg do not give one known algorithm")
-    members = {name: jwk[name] for name in ("kty", "crv", "x", "y", "n", "e") if name in jwk}
-    importers = {"EC": ECKey, "OKP": OKPKey, "RSA": RSAKey}
+    if jwk.get("kty") == "RSA" and jwk.get("alg") not in RSA_ALGORITHMS:
+        raise ForeignTokenInvalid("an RSA key does not say its algorithm")
+    if _PRIVATE & jwk.keys():
+        raise ForeignTokenInvalid("a key is private or symmetric")
     try:
-        key: Any = importers[str(kind)].import_key(members)
-        public = key.public_key
-    except (JoseError, ValueError, TypeError, KeyError) as error:
-        raise ForeignTokenInvalid("a key cannot be read") from error
-    if kind == "RSA" and public.key_size < _MIN_RSA_BITS:
-        raise ForeignTokenInvalid(f"an RSA key is shorter than {_MIN_RSA_BITS} bits")
-    return TrustedKey(key, algorithm)
+        return key_from_jwk(_padded(jwk), "")
+    except TouchstoneError as error:
+        raise ForeignTokenInvalid(f"a key cannot be used: {error.message}") from error
 
 
-def key_of_chain(jwk: object, roots: Sequence[x509.Certificate], now: datetime) -> TrustedKey | None:
+def _padded(jwk: Mapping[str, Any]) -> dict[str, Any]:
+    """With coordinates of full length: some services drop leading zero bytes (RFC 7518 section 6.2.1.2)."""
+    size = _COORDINATE_BYTES.get(str(jwk.get("crv")))
+    if size is None:
+        return dict(jwk)
+    full = {
+        name: b64url_encode(b64url_decode(str(jwk[name]), what=name).rjust(size, b"\0"))
+        for name in ("x", "y")
+        if name in jwk
+    }
+    return dict(jwk) | full
+
+
+def key_of_chain(jwk: object, roots: Sequence[x509.Certificate], now: datetime) -> VerifyingKey | None:
     """The key of a header, if its chain leads to one of ``roots``; None if it does not.
 
     Args:
@@ -118,7 +102,7 @@ def key_of_chain(jwk: object, roots: Sequence[x509.Certificate], now: datetime) 
         x509_path.validate(chain, x509_path.Anchors(tuple(roots)), now)
     except TouchstoneError:
         return None
-    if chain[0].public_key() != key.key.public_key:
+    if chain[0].public_key() != key.public_key:
         raise ForeignTokenInvalid("the header's key is not that of its certificate")
     return key
 

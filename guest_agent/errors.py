@@ -160,7 +160,7 @@ class EventLogBroken(UnavailableError):
     advice = "Restart the guest: a register cannot be taken back. Let one agent alone extend the register."
 
 
-class InitDataMismatch(EvidenceError):
+class InitDataDiffers(EvidenceError):
     """The TEE carries other init-data than the agent was given."""
 
     code = "evidence.launched_otherwise"

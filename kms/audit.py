@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from common import strict_json
@@ -29,6 +29,7 @@ from common.errors import DatabaseUnavailable, InputError
 from kms.errors import AuditUnavailable
 from kms.tables import audit_head, audit_record
 from storage.database import from_micros, to_micros
+from storage.prepared import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,17 @@ _HEAD_ID = 1
 _MAX_NAME = 512
 _MAX_ENTRY_BYTES = 64 << 10
 _BATCH = 1000
+
+
+_HEAD = Prepared(lambda: select(audit_head.c.sequence, audit_head.c.digest))
+_INSERT = Prepared(
+    lambda: insert(audit_record).values(
+        {name: bindparam(name) for name in ("sequence", "at", "action", "target", "entry", "digest")}
+    )
+)
+_ADVANCE = Prepared(
+    lambda: update(audit_head).values(sequence=bindparam("new_sequence"), digest=bindparam("new_digest"))
+)
 
 
 class AuditEvent(msgspec.Struct, frozen=True):
@@ -151,8 +163,8 @@ class AuditLog:
 
 def read_head(connection: Connection) -> AuditHead:
     """The end of the log, as the transaction sees it."""
-    row = connection.execute(select(audit_head.c.sequence, audit_head.c.digest)).one_or_none()
-    return AuditHead(0, ZERO_DIGEST) if row is None else AuditHead(row.sequence, row.digest)
+    row = _HEAD.first(connection)
+    return AuditHead(0, ZERO_DIGEST) if row is None else AuditHead(*row)
 
 
 def chain_digest(previous: str, entry: bytes) -> str:
@@ -176,20 +188,19 @@ def _append(connection: Connection, event: AuditEvent) -> AuditRecord:
     if len(encoded) > _MAX_ENTRY_BYTES:
         raise AuditUnavailable(f"an audit entry has {len(encoded)} bytes, the limit is {_MAX_ENTRY_BYTES}")
     digest = chain_digest(head.digest, encoded)
-    connection.execute(
-        insert(audit_record).values(
-            sequence=sequence,
-            at=to_micros(event.at),
-            action=event.action,
-            target=entry["target"],
-            entry=encoded,
-            digest=digest,
-        )
+    _INSERT.run(
+        connection,
+        sequence=sequence,
+        at=to_micros(event.at),
+        action=event.action,
+        target=entry["target"],
+        entry=encoded,
+        digest=digest,
     )
     if sequence == 1:
         connection.execute(insert(audit_head).values(id=_HEAD_ID, sequence=sequence, digest=digest))
     else:
-        connection.execute(update(audit_head).values(sequence=sequence, digest=digest))
+        _ADVANCE.run(connection, new_sequence=sequence, new_digest=digest)
     return AuditRecord(sequence, digest, entry)
 
 

@@ -6,11 +6,12 @@ from datetime import datetime, timedelta  # noqa: TC003 (msgspec resolves it at 
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import func, insert, select
+from sqlalchemy import bindparam, func, insert, select
 
 from kms.errors import QuotaExceeded
 from kms.tables import release_reference, secret_release
 from storage.database import to_micros
+from storage.prepared import Prepared
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -18,6 +19,20 @@ if TYPE_CHECKING:
     from kms.sealing import Context
     from kms.secret_id import SecretRef
     from kms.session import AttestedSession
+
+
+_INSERT = Prepared(
+    lambda: insert(secret_release).values(
+        {column.name: bindparam(column.name) for column in secret_release.c}
+    )
+)
+
+
+_INSERT_REFERENCE = Prepared(
+    lambda: insert(release_reference).values(
+        sequence=bindparam("sequence"), reference_id=bindparam("reference_id")
+    )
+)
 
 
 class Quota(msgspec.Struct, frozen=True):
@@ -73,21 +88,20 @@ def insert_release(
     now: datetime,
 ) -> None:
     """The release and the reference values it rests on, under its audit record's sequence."""
-    connection.execute(
-        insert(secret_release).values(
-            sequence=sequence,
-            at=to_micros(now),
-            jti=session.jti,
-            identity=session.identity,
-            kind=released.ref.kind.value,
-            id=released.ref.id,
-            version=released.version,
-            evidence_digest=session.evidence_digest,
-            appraisal_policy=session.appraisal_policy_digest,
-            release_policy=policy_digest,
-            snapshot=session.snapshot,
-        )
+    _INSERT.run(
+        connection,
+        sequence=sequence,
+        at=to_micros(now),
+        jti=session.jti,
+        identity=session.identity,
+        kind=released.ref.kind.value,
+        id=released.ref.id,
+        version=released.version,
+        evidence_digest=session.evidence_digest,
+        appraisal_policy=session.appraisal_policy_digest,
+        release_policy=policy_digest,
+        snapshot=session.snapshot,
     )
     if session.references:
-        rows = [{"sequence": sequence, "reference_id": name} for name in sorted(session.references)]
-        connection.execute(insert(release_reference), rows)
+        for reference in sorted(session.references):
+            _INSERT_REFERENCE.run(connection, sequence=sequence, reference_id=reference)

@@ -6,15 +6,16 @@ release found active is active when it commits; SQLite has one writer at a time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from common.errors import Conflict
 from kms.errors import SecretNotFound
 from kms.secret_model import SecretInfo, SecretPage, SecretVersion, VersionState, fold_states
 from kms.tables import secret, secret_state, secret_version
 from storage.database import from_micros
+from storage.prepared import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,47 @@ if TYPE_CHECKING:
 
     from kms.sealing import Context, Sealed
     from kms.secret_id import SecretKind, SecretRef
+
+
+_SECRET: Final = (secret.c.kind == bindparam("kind"), secret.c.id == bindparam("id"))
+_VERSION: Final = (
+    secret_version.c.kind == bindparam("kind"),
+    secret_version.c.id == bindparam("id"),
+    secret_version.c.version == bindparam("version"),
+)
+_SHARED: Final = Prepared(
+    lambda: select(secret.c.latest_version).where(*_SECRET).with_for_update(read=True)
+)
+# Version and release policy: of the newest version, of a particular one.
+NEWEST: Final = Prepared(
+    lambda: (
+        select(secret_version.c.version, secret_version.c.release_policy)
+        .join(secret, (secret.c.kind == secret_version.c.kind) & (secret.c.id == secret_version.c.id))
+        .where(*_SECRET, secret_version.c.version == secret.c.latest_version)
+    )
+)
+VERSION: Final = Prepared(
+    lambda: select(secret_version.c.version, secret_version.c.release_policy).where(*_VERSION)
+)
+SEALED: Final = Prepared(
+    lambda: select(
+        secret_version.c.release_policy,
+        secret_version.c.root_key,
+        secret_version.c.wrapped_key,
+        secret_version.c.ciphertext,
+    ).where(*_VERSION)
+)
+_STATES: Final = Prepared(
+    lambda: (
+        select(secret_state.c.state)
+        .where(
+            secret_state.c.kind == bindparam("kind"),
+            secret_state.c.id == bindparam("id"),
+            secret_state.c.version == bindparam("version"),
+        )
+        .order_by(secret_state.c.serial)
+    )
+)
 
 
 def advance(connection: Connection, ref: SecretRef, at: int, expected: int | None) -> int:
@@ -94,19 +136,24 @@ def shred(connection: Connection, ref: SecretRef, version: int) -> None:
     )
 
 
-def lock(connection: Connection, ref: SecretRef, *, shared: bool = False) -> None:
+def lock(connection: Connection, ref: SecretRef) -> None:
     """Hold the secret's row until the write transaction ends.
-
-    Args:
-        connection: the transaction.
-        ref: the secret.
-        shared: against changes only, not against other releases.
 
     Raises:
         SecretNotFound: no such secret.
     """
-    statement = select(secret.c.latest_version).where(*_is_secret(ref)).with_for_update(read=shared)
+    statement = select(secret.c.latest_version).where(*_is_secret(ref)).with_for_update()
     if connection.execute(statement).scalar() is None:
+        raise SecretNotFound(f"there is no {ref.text}")
+
+
+def lock_shared(connection: Connection, ref: SecretRef) -> None:
+    """Likewise, against changes only, not against other releases.
+
+    Raises:
+        SecretNotFound: no such secret.
+    """
+    if _SHARED.first(connection, kind=ref.kind.value, id=ref.id) is None:
         raise SecretNotFound(f"there is no {ref.text}")
 
 
@@ -137,16 +184,7 @@ def read_version(connection: Connection, ref: SecretRef, version: int) -> Row[An
 
 def read_states(connection: Connection, ref: SecretRef, version: int) -> list[str]:
     """The history of a version, oldest first."""
-    statement = (
-        select(secret_state.c.state)
-        .where(
-            secret_state.c.kind == ref.kind.value,
-            secret_state.c.id == ref.id,
-            secret_state.c.version == version,
-        )
-        .order_by(secret_state.c.serial)
-    )
-    return list(connection.execute(statement).scalars())
+    return [str(row[0]) for row in _STATES.all(connection, kind=ref.kind.value, id=ref.id, version=version)]
 
 
 def read_info(connection: Connection, ref: SecretRef) -> SecretInfo:

@@ -31,12 +31,15 @@ from kms.sealing import Context, Sealed
 from kms.secret_id import SecretKind, SecretRef
 from kms.secret_model import SecretVersion, StoredVersion, VersionState, fold_states
 from kms.secret_rows import (
+    NEWEST,
+    SEALED,
+    VERSION,
     advance,
     append_state,
     insert_version,
     is_version,
-    latest_version,
     lock,
+    lock_shared,
     read_info,
     read_page,
     read_states,
@@ -221,13 +224,10 @@ class SecretStore:
         Returns:
             None where there is no such secret or version.
         """
-        try:
-            with self._database.read() as connection:
-                number = latest_version(connection, ref) if version is None else version
-                row = read_version(connection, ref, number)
-        except SecretNotFound:
-            return None
-        return Context(ref, row.version, row.release_policy)
+        row = self._database.fast_first(NEWEST, kind=ref.kind.value, id=ref.id)
+        if version is not None:
+            row = self._database.fast_first(VERSION, kind=ref.kind.value, id=ref.id, version=version)
+        return None if row is None else Context(ref, row[0], row[1])
 
     def usable(self, connection: Connection, ref: SecretRef, version: int) -> StoredVersion:
         """A sealed version that may be released; it stays so until the write transaction ends.
@@ -236,15 +236,18 @@ class SecretStore:
             SecretNotFound: no such secret or version.
             VersionUnusable: it is disabled or destroyed.
         """
-        lock(connection, ref, shared=True)
-        row = read_version(connection, ref, version)
-        state = fold_states(read_states(connection, ref, row.version))
+        lock_shared(connection, ref)
+        row = SEALED.first(connection, kind=ref.kind.value, id=ref.id, version=version)
+        if row is None:
+            raise SecretNotFound(f"{ref.text} has no version {version}")
+        state = fold_states(read_states(connection, ref, version))
         if state is not VersionState.ACTIVE:
-            raise VersionUnusable(f"{ref.text} version {row.version} is {state.value}")
-        if row.root_key is None or row.wrapped_key is None or row.ciphertext is None:
-            raise VersionUnusable(f"{ref.text} version {row.version} has no content")
-        sealed = Sealed(WrappedKey(row.root_key, row.wrapped_key), row.ciphertext)
-        return StoredVersion(Context(ref, row.version, row.release_policy), sealed)
+            raise VersionUnusable(f"{ref.text} version {version} is {state.value}")
+        release_policy, root_key, wrapped_key, ciphertext = row
+        if root_key is None or wrapped_key is None or ciphertext is None:
+            raise VersionUnusable(f"{ref.text} version {version} has no content")
+        sealed = Sealed(WrappedKey(root_key, wrapped_key), ciphertext)
+        return StoredVersion(Context(ref, version, release_policy), sealed)
 
     def unseal(self, stored: StoredVersion) -> bytes:
         """The plaintext, for its recipient alone.

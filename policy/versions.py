@@ -11,13 +11,14 @@ from datetime import datetime  # noqa: TC003 (msgspec resolves it at run time)
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
-from sqlalchemy import and_, select
+from sqlalchemy import and_, bindparam, select
 
 from common.encoding import identifier
 from policy.errors import PolicyCorrupt, PolicyNotFound
 from policy.port import PolicyKind, PolicySource
 from policy.tables import policy_active, policy_version
 from storage.database import from_micros
+from storage.prepared import Prepared
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Row, Table
@@ -50,6 +51,22 @@ class PolicyVersion(msgspec.Struct, frozen=True):
     def source(self) -> PolicySource:
         """What an engine compiles."""
         return PolicySource(self.kind, self.text)
+
+
+_ACTIVE_VERSION: Final = Prepared(
+    lambda: (
+        select(policy_active.c.version)
+        .where(policy_active.c.kind == bindparam("kind"), policy_active.c.name == bindparam("name"))
+        .with_for_update(read=True)
+    )
+)
+_DIGEST: Final = Prepared(
+    lambda: select(policy_version.c.digest).where(
+        policy_version.c.kind == bindparam("kind"),
+        policy_version.c.name == bindparam("name"),
+        policy_version.c.version == bindparam("version"),
+    )
+)
 
 
 class PolicySummary(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -109,16 +126,12 @@ def active_digest_in(connection: Connection, kind: PolicyKind, name: str) -> str
     For whoever acts on an earlier decision and must know that the policy is still the one it rests on.
     """
     # The pointer first and by itself: a wait for its row re-reads that row only, not what it is joined to.
-    active = select(policy_active.c.version).where(of_policy(policy_active, kind, name))
-    version = connection.execute(active.with_for_update(read=True)).scalar_one_or_none()
-    if version is None:
+    identifier(name, what="policy name")
+    active = _ACTIVE_VERSION.first(connection, kind=kind.value, name=name)
+    if active is None:
         return None
-    found: str | None = connection.execute(
-        select(policy_version.c.digest)
-        .where(of_policy(policy_version, kind, name))
-        .where(policy_version.c.version == version)
-    ).scalar_one_or_none()
-    return found
+    found = _DIGEST.first(connection, kind=kind.value, name=name, version=active[0])
+    return None if found is None else str(found[0])
 
 
 def of_policy(table: Table, kind: PolicyKind, name: str) -> ColumnElement[bool]:

@@ -27,6 +27,7 @@ from sqlalchemy import not_, select
 from common.errors import TooLarge
 from rvps.tables import reference_value
 from rvps.targets import printable
+from storage.prepared import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -43,11 +44,13 @@ _MAX_REQUIRED: Final = 64
 # Members of a value's inputs that are not artefacts: who said so, and by what means.
 _NOT_GROUND: Final = frozenset({"derivedFrom", "statedRule", "tool"})
 # Ordered, so that no planner takes a walk of the table for the shorter way to the first row.
-_OPEN: Final = (
-    select(reference_value.c.contest)
-    .where(reference_value.c.retraction.is_(None), reference_value.c.contest.is_not(None))
-    .order_by(reference_value.c.contest, reference_value.c.vote, reference_value.c.expires)
-    .limit(1)
+_OPEN: Final = Prepared(
+    lambda: (
+        select(reference_value.c.contest)
+        .where(reference_value.c.retraction.is_(None), reference_value.c.contest.is_not(None))
+        .order_by(reference_value.c.contest, reference_value.c.vote, reference_value.c.expires)
+        .limit(1)
+    )
 )
 
 
@@ -136,7 +139,7 @@ def stated(vote: str | None) -> tuple[tuple[str, ...], int]:
 
 def any_contest(connection: Connection) -> bool:
     """Whether any live value takes part in a contest: one seek."""
-    return connection.execute(_OPEN).first() is not None
+    return _OPEN.first(connection) is not None
 
 
 def ballots(

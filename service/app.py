@@ -15,6 +15,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from common import errors
 from service import routing
 from service.api import TABLES
+from service.coco import attestation_api
+from service.coco.cors import Cors
 from service.coco.kbs_routes import KbsRoutes
 from service.direct import DirectRoutes
 from service.errors import MethodNotAllowed as MethodNotAllowedError
@@ -38,7 +40,10 @@ def create_app(services: Services) -> Flask:
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    for table in TABLES:
+    tables = [
+        table for table in TABLES if services.settings.coco.enabled or table is not attestation_api.ROUTES
+    ]
+    for table in tables:
         blueprint = Blueprint(table.name, __name__)
         for route in table.routes:
             blueprint.add_url_rule(
@@ -49,10 +54,12 @@ def create_app(services: Services) -> Flask:
                 strict_slashes=True,
             )
         app.register_blueprint(blueprint)
-    every_route = [route for table in TABLES for route in table.routes]
+    every_route = [route for table in tables for route in table.routes]
     below: WSGIApplication = DirectRoutes(app.wsgi_app, every_route, services)
     if services.settings.coco.enabled:
         below = KbsRoutes(below, services.coco.kbs, services.settings, services.clock)
+        origins = services.settings.coco.attestation.allowed_origins
+        below = Cors(below, attestation_api.PATHS, origins) if origins else below
     app.wsgi_app = SecurityHeaders(below)  # type: ignore[method-assign]
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _failure)

@@ -16,7 +16,7 @@ import click
 from common.errors import TouchstoneError
 from service.commands import output
 
-_ALIASES = {"import": "import_trustee", "rv": "reference_values"}
+_ALIASES = {"import": "import_trustee", "rv": "reference_values", "serve-grpc": "serve_grpc"}
 # Commands of a group that have a name of their own.
 _SHORTCUTS = {"impact": ("reference_values", "impact")}
 # Name to the line that `touchstone --help` shows; modules are not imported for it.
@@ -34,6 +34,7 @@ _COMMANDS = {
     "resource": "Put, list and delete resources.",
     "rv": "List, show, retract reference values; their history and impact.",
     "serve": "Run the server.",
+    "serve-grpc": "Run the gRPC services of Confidential Containers alone.",
     "trust": "Refresh and show the public-good Sigstore root.",
     "token": "Make, list and revoke admin tokens.",
     "verify": "Verify and appraise an evidence file.",

@@ -68,7 +68,7 @@ class ExpiryWatch:
         """Renew, measure and warn."""
         now = self._services.clock()
         try:
-            self._services.token_keys.folder.maintain(now)
+            self._services.token_keys.maintain(now)
         except TouchstoneError as error:
             expiry_metrics.reload_failed("token_keys")
             _LOG.error("the token-signing keys cannot be maintained: %s", error.message)

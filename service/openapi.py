@@ -81,7 +81,7 @@ def openapi_path(rule: str) -> str:
 def problem_statuses(route: Route) -> tuple[int, ...]:
     """Every refusal status that a route may give."""
     statuses = {_BAD_REQUEST, _INTERNAL, *route.problems}
-    if route.scope is not None:
+    if route.scope is not None or route.admit is not None:
         statuses |= {401, 403, 503}
     if route.body is not None:
         statuses |= {413, 415}
@@ -123,6 +123,8 @@ def _operation(tag: str, route: Route, schemas: Mapping[Any, Any]) -> dict[str, 
     if route.scope is not None:
         operation["security"] = [{_SECURITY_SCHEME: []}]
         operation["x-scope"] = route.scope.value
+    elif route.admit is not None:
+        operation["security"] = [{_SECURITY_SCHEME: []}]
     return operation
 
 

@@ -30,7 +30,13 @@ from common.errors import (
     TouchstoneError,
     UnavailableError,
 )
-from service.errors import InternalError, MediaTypeUnsupported, MethodNotAllowed, ScopeMissing
+from service.errors import (
+    ClientCertificateMissing,
+    InternalError,
+    MediaTypeUnsupported,
+    MethodNotAllowed,
+    ScopeMissing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +68,7 @@ _BY_CODE: Mapping[str, int] = {
     MediaTypeUnsupported.code: _UNSUPPORTED_MEDIA_TYPE,
     InternalError.code: _INTERNAL,
     ScopeMissing.code: _FORBIDDEN,
+    ClientCertificateMissing.code: _FORBIDDEN,
     # A nonce that was spent, has expired or is another's: the state contradicts the request.
     "evidence.nonce": _CONFLICT,
     "feed.event_invalid": _UNPROCESSABLE,

@@ -29,6 +29,7 @@ def enforce(settings: Settings) -> None:
     """
     listen_address(settings.server.listen)
     _require_whole(settings)
+    grpc_listeners(settings)
     switches = insecure_switches(settings)
     if settings.profile == "production" and switches:
         raise InvalidSetting(
@@ -62,16 +63,43 @@ def insecure_switches(settings: Settings) -> tuple[str, ...]:
 
 def warnings(settings: Settings) -> tuple[str, ...]:
     """What weakens no verdict by itself and should still be known; said at start in every profile."""
-    if settings.policy.trust_policy_keys:
-        return ()
-    unsigned = (
-        "[policy] trust_policy_keys pins none: whoever holds a token with policies:write decides whose"
-        " builds are trusted"
+    found = []
+    if not settings.policy.trust_policy_keys:
+        found.append(
+            "[policy] trust_policy_keys pins none: whoever holds a token with policies:write decides whose"
+            " builds are trusted"
+        )
+    if settings.grpc.enabled and settings.grpc.unauthenticated_writes == "loopback":
+        found.append(
+            '[grpc] unauthenticated_writes = "loopback": every program on this machine, and whoever reaches'
+            " it through a proxy on it, decides what is trusted"
+        )
+    return tuple(found)
+
+
+def grpc_listeners(settings: Settings) -> tuple[tuple[str, str, int], ...]:
+    """The gRPC services that are configured: key of ``[grpc]``, host, port.
+
+    Raises:
+        InvalidSetting: an address that is none, or both services at one; TLS configured by half.
+    """
+    grpc = settings.grpc
+    if (grpc.tls_certificate is None) != (grpc.tls_key is None):
+        raise InvalidSetting("[grpc] tls_certificate and tls_key go together")
+    if grpc.tls_client_ca is not None and grpc.tls_certificate is None:
+        raise InvalidSetting("[grpc] tls_client_ca needs tls_certificate and tls_key")
+    if grpc.attestation is not None and grpc.attestation == grpc.reference_values:
+        raise InvalidSetting(
+            "[grpc] attestation and reference_values have one address",
+            advice="The attestation service answers for reference values too: leave reference_values out.",
+        )
+    given = (("attestation", grpc.attestation), ("reference_values", grpc.reference_values))
+    return tuple(
+        (key, *listen_address(listen, f"[grpc] {key}")) for key, listen in given if listen is not None
     )
-    return (unsigned,)
 
 
-def listen_address(listen: str) -> tuple[str, int]:
+def listen_address(listen: str, what: str = "[server] listen") -> tuple[str, int]:
     """Host and port of ``host:port`` or ``[ipv6]:port``.
 
     Raises:
@@ -80,7 +108,7 @@ def listen_address(listen: str) -> tuple[str, int]:
     host, separator, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > _MAX_PORT:
-        raise InvalidSetting("[server] listen is not host:port")
+        raise InvalidSetting(f"{what} is not host:port")
     return host, int(port)
 
 
@@ -107,6 +135,12 @@ def _switches(settings: Settings) -> Iterator[str]:
     encrypted = settings.server.tls_key is not None or settings.server.behind_tls_proxy
     if not encrypted and not is_loopback(host):
         yield "[server] listens beyond loopback without TLS: admin tokens would be readable"
+    if settings.coco.attestation.unauthenticated_writes:
+        yield "[coco.attestation] unauthenticated_writes lets anybody decide what is trusted"
+    if settings.grpc.tls_key is None and not all(
+        is_loopback(host) for _, host, _ in grpc_listeners(settings)
+    ):
+        yield "[grpc] listens beyond loopback without TLS: tokens and results could be read and forged"
     if settings.policy.engine == "opa" and _is_clear(settings.policy.opa.url):
         yield "[policy.opa] url is plain HTTP beyond loopback: decisions could be forged"
     yield from insecure_switches_of_coco_admin(settings.coco.admin, settings.coco.plugins)

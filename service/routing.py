@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -25,14 +25,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from service.access import Principal, Scope
+    from service.access import Scope
     from service.composition import Services
     from service.responses import Reply
 
 _LOG = logging.getLogger("touchstone.http")
 _EMPTY: Mapping[str, str] = {}
 _MAX_PARAMETERS = 64
-Limit = Literal["body_bytes", "attestation_bytes"]
+Limit = Literal["body_bytes", "attestation_bytes", "request_bytes"]
+
+
+class Caller(Protocol):
+    """Who was admitted: the holder of a token of ours, or of a key broker administrator's."""
+
+    @property
+    def name(self) -> str:
+        """As records name it."""
+
+
+class Admission(Protocol):
+    """Admits callers to a route by other means than a scope alone."""
+
+    def __call__(self, services: Services, authorization: str | None, now: datetime) -> Caller | None:
+        """Who calls; None on a route that is open to all at present.
+
+        Raises:
+            AccessError: not admitted.
+        """
 
 
 class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,7 +68,7 @@ class Call:
         path: path parameters.
         query: the decoded query.
         body: the decoded body.
-        principal: who calls, on routes with a scope.
+        principal: who calls, on routes with a scope or an admission.
     """
 
     now: datetime
@@ -57,7 +76,7 @@ class Call:
     path: Mapping[str, str]
     query: Any
     body: Any
-    principal: Principal | None
+    principal: Caller | None
 
     @property
     def caller(self) -> str:
@@ -92,12 +111,13 @@ class Route:
         operation: unique id (``attestations.submit``).
         summary: one line.
         handler: the function.
-        scope: what the caller needs; None on an open route.
+        scope: what the caller needs; None on an open route, and where ``admit`` decides.
+        admit: who is admitted, where that is more than a scope.
         body: type of the JSON body; None for none.
         query: struct of the query.
         answers: success status to the type of its body (None: no body, ``bytes``: not JSON).
         problems: statuses of refusals, beyond those that every route has.
-        limit: which of ``[limits]`` bounds the body.
+        limit: which of ``[limits]`` bounds the body; ``request_bytes`` is of ``[coco]``.
         fast: decode the body in one pass, without the search for duplicate members.
         content_type: of the success answer.
     """
@@ -115,6 +135,7 @@ class Route:
     limit: Limit = "body_bytes"
     fast: bool = False
     content_type: str = responses.JSON_TYPE
+    admit: Admission | None = None
 
 
 class RouteTable:
@@ -143,10 +164,11 @@ class RouteTable:
         limit: Limit = "body_bytes",
         fast: bool = False,
         content_type: str = responses.JSON_TYPE,
+        admit: Admission | None = None,
     ) -> Callable[[Callable[[Services, Call], Answer]], Callable[[Services, Call], Answer]]:
         """Decorator: declare ``handler`` as the route. Its docstring's first line is the summary."""
-        if (scope is None) != open_to_all:
-            raise TypeError(f"{method} {path}: give a scope, or open_to_all=True")
+        if [scope is not None, admit is not None, open_to_all].count(True) != 1:
+            raise TypeError(f"{method} {path}: give a scope, an admission, or open_to_all=True")
 
         def declare(handler: Callable[[Services, Call], Answer]) -> Callable[[Services, Call], Answer]:
             self.routes.append(
@@ -164,6 +186,7 @@ class RouteTable:
                     limit=limit,
                     fast=fast,
                     content_type=content_type,
+                    admit=admit,
                 )
             )
             return handler
@@ -237,18 +260,23 @@ def fail(error: Exception, request_id: str) -> Reply:
 def _reader(
     route: Route, services: Services
 ) -> Callable[[Mapping[str, Any], str, Mapping[str, str]], Call]:
-    limit = int(getattr(services.settings.limits, route.limit))
+    settings = services.settings
+    limits = settings.coco if route.limit == "request_bytes" else settings.limits
+    limit = int(getattr(limits, route.limit))
     certified = services.settings.server.tls_client_certificates == "admin"
     decoder = msgspec.json.Decoder(route.body) if route.body is not None and route.fast else None
 
     def read(environ: Mapping[str, Any], request_id: str, parameters: Mapping[str, str]) -> Call:
         now = services.clock()
-        principal = None
+        caller: Caller | None = None
+        if certified and (route.scope is not None or route.admit is not None):
+            tls.require_client_certificate(environ)
         if route.scope is not None:
-            if certified:
-                tls.require_client_certificate(environ)
             principal = services.tokens.authenticate(environ.get("HTTP_AUTHORIZATION"), now)
             principal.require(route.scope)
+            caller = principal
+        elif route.admit is not None:
+            caller = route.admit(services, environ.get("HTTP_AUTHORIZATION"), now)
         query = None
         if route.query is not NoQuery or environ.get("QUERY_STRING"):
             query = requests.decode_query(route.query, _arguments(environ))
@@ -257,7 +285,7 @@ def _reader(
             body = requests.decode_fast(decoder, requests.read_body(environ, limit))
         elif route.body is not None:
             body = requests.decode_strict(route.body, requests.read_body(environ, limit), limit)
-        return Call(now, request_id, parameters, query, body, principal)
+        return Call(now, request_id, parameters, query, body, caller)
 
     return read
 

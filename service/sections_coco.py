@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.sections_coco_admin import CocoAdminSection, CocoPluginSection
+from service.sections_grpc import AttestationApiSection
 from service.sections_issuers import TrustedIssuerSection  # noqa: TC001 (pydantic resolves it)
 
 _MIB = 1 << 20
@@ -58,7 +59,10 @@ class CocoSettings(BaseModel):
         default=300, ge=10, le=300, description="Life of a KBS session, its nonce and its token."
     )
     request_bytes: int = Field(
-        default=2 * _MIB, ge=1024, le=64 * _MIB, description="Body of one KBS request."
+        default=2 * _MIB,
+        ge=1024,
+        le=64 * _MIB,
+        description="Body of one KBS request, and of one `POST /attestation`.",
     )
     declared_reference_values: bool = Field(
         default=False,
@@ -82,6 +86,7 @@ class CocoSettings(BaseModel):
         ),
     )
     token: CocoTokenSettings = Field(default_factory=CocoTokenSettings)
+    attestation: AttestationApiSection = Field(default_factory=AttestationApiSection)
     admin: CocoAdminSection = Field(default_factory=CocoAdminSection)
     plugins: tuple[CocoPluginSection, ...] = Field(
         default=(), max_length=8, description="Plugins beside `resource` (docs/kbs-admin.md)."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
+from pathlib import Path  # noqa: TC003 (pydantic resolves it at run time)
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 _MIB = 1 << 20
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?\Z")
 
 
 class _Section(BaseModel):
@@ -22,7 +24,7 @@ class AttestationApiSection(_Section):
     unauthenticated_writes: bool = Field(
         default=False,
         description=(
-            "Take `POST /policy` from anybody, as the reference does: whoever reaches the server then decides"
+            "Take `POST /policy` from anybody, as the reference does: whoever reaches the server decides"
             " what is trusted. Refused in the production profile."
         ),
     )
@@ -33,10 +35,18 @@ class AttestationApiSection(_Section):
         default=(),
         max_length=64,
         description=(
-            "Web origins (`https://host[:port]`) whose pages may call the API (CORS), each exact; `*` alone:"
-            " any. None: no page may."
+            "Web origins (`https://host[:port]`) whose pages may call the API (CORS), each exact; `*`: any."
+            " None: no page may."
         ),
     )
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        """As browsers send them (RFC 6454 section 6.2): scheme, host, port; no path."""
+        if not all(origin == "*" or _ORIGIN.match(origin) for origin in origins):
+            raise ValueError("an origin reads https://host or https://host:port, in lower case")
+        return origins
 
 
 class GrpcSection(_Section):
@@ -87,16 +97,3 @@ class GrpcSection(_Section):
     def enabled(self) -> bool:
         """Whether anything is served."""
         return self.attestation is not None or self.reference_values is not None
-
-
-class CocoSection(_Section):
-    """The protocols of Confidential Containers."""
-
-    statuses: Literal["accurate", "reference"] = Field(
-        default="accurate",
-        description=(
-            "HTTP statuses of refusals: accurate ones with problem documents, or those of the reference"
-            " (500 and plain text for nearly everything)."
-        ),
-    )
-    attestation: AttestationApiSection = Field(default_factory=AttestationApiSection)

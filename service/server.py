@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from service import granian_server, profile, tls
+from service.grpc.supervisor import GrpcSupervisor
 from service.observability import MULTIPROCESS_VARIABLE, configure
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         "limit_request_line": _MAX_REQUEST_LINE,
         "forwarded_allow_ips": "",
     }
+
     contexts = tls.contexts_of(server)
     if contexts is not None:
         # The file names only say that there is TLS: each connection asks the hook for its context.
@@ -127,19 +129,28 @@ def serve(settings: Settings) -> None:
     configure(settings.log.level)
     announce(settings)
     folder = tempfile.mkdtemp(prefix="touchstone-metrics-")
+    owner = os.getpid()
     # The metrics library reads this when it is imported, which service.composition and app bring about.
     os.environ[MULTIPROCESS_VARIABLE] = folder
+    beside: GrpcSupervisor | None = None
     try:
         from service import composition, worker  # noqa: F401, PLC0415 (worker: imported before the fork)
 
         composition.prepare(settings)
         composition.build(settings).close()
+        if settings.grpc.enabled:
+            beside = GrpcSupervisor(settings)
+            beside.start()
         if settings.server.engine == "granian":
             granian_server.serve(settings)
         else:
             Server(settings).run()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        # A worker ends through here too: what belongs to the server stays.
+        if os.getpid() == owner:
+            if beside is not None:
+                beside.close()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def announce(settings: Settings) -> None:

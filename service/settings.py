@@ -43,6 +43,7 @@ from service.sections import (
     TpmSection,
 )
 from service.sections_coco import CocoSettings
+from service.sections_grpc import GrpcSection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,6 +73,7 @@ class Settings(Section):
     log: LogSettings = Field(default_factory=LogSettings)
     feed: FeedSettings = Field(default_factory=FeedSettings)
     coco: CocoSettings = Field(default_factory=CocoSettings)
+    grpc: GrpcSection = Field(default_factory=GrpcSection)
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
     sources: tuple[SourceSection, ...] = Field(
         default=(), max_length=64, description="Registries and folders that are pulled, see below."

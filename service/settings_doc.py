@@ -34,9 +34,9 @@ The profile `development` starts, logs each such switch as a warning and lists i
 `insecure`.
 
 Secrets are never settings: they are files, named here. In `data_dir` the first start makes `keys/` (the
-token-signing key, the root key that secrets are encrypted under, the key that signs audit checkpoints)
-and `admin.token`, all with mode 0600. Back `keys/` up apart from the database; replicas on one PostgreSQL
-server need the same `keys/`.
+token-signing keys and their authority, docs/keys-and-certificates.md; the root key that secrets are
+encrypted under; the key that signs audit checkpoints) and `admin.token`, all with mode 0600. Back `keys/`
+up apart from the database; replicas on one PostgreSQL server need the same `keys/`.
 """
 
 

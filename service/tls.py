@@ -27,7 +27,6 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from common.errors import InvalidSetting, TouchstoneError
 from common.files import read_limited, read_private
-from service import expiry_metrics
 from service.certificates import public_bytes
 from service.errors import ClientCertificateMissing
 
@@ -146,7 +145,7 @@ class TlsWatch:
             pair = read_pair(*self._paths)
         except TouchstoneError as error:
             self._failed = signature
-            expiry_metrics.reload_failed("tls")
+            _count_failure()
             _LOG.error("the TLS files changed and are not usable, the former ones stay: %s", error.message)
             return
         # A change while reading has another signature: it is seen at the next look.
@@ -188,7 +187,7 @@ class TlsContexts:
             try:
                 context = self._make(pair)
             except InvalidSetting as error:
-                expiry_metrics.reload_failed("tls")
+                _count_failure()
                 _LOG.error("the TLS files are not usable, the former ones stay: %s", error.message)
             self._made = (pair, context)
         return context
@@ -239,6 +238,14 @@ def require_client_certificate(environ: Mapping[str, Any]) -> None:
     """
     if peer_certificate(environ) is None:
         raise ClientCertificateMissing("this needs a client certificate")
+
+
+def _count_failure() -> None:
+    # Imported here: the metrics library looks at the environment when it is imported, and the server
+    # process sets that up after this module is there (``service.server``).
+    from service import expiry_metrics  # noqa: PLC0415
+
+    expiry_metrics.reload_failed("tls")
 
 
 def _load_pair(context: ssl.SSLContext, pair: TlsPair) -> None:

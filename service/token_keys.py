@@ -135,6 +135,16 @@ class TokenKeys:
         """The JWK Set (RFC 7517 section 5) of ``verifying``."""
         return {"keys": [dict(key.jwk) for key in self.verifying(now).values()]}
 
+    def maintain(self, now: datetime) -> None:
+        """Do what is due in the folder (``KeyFolder.maintain``), and see it here at once.
+
+        Raises:
+            NotFound: a file of the settings is not there.
+            InvalidSetting: the folder cannot be written, or a file is not usable.
+        """
+        self.folder.maintain(now)
+        self._refresh(now)
+
     def ring(self, now: datetime) -> Ring:
         """The document that the view rests on."""
         return self._current(now).ring

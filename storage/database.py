@@ -2,13 +2,13 @@
 
 Invariants:
 
-* ``Database.write()`` is a transaction that commits whole or not at all, and is durable when it
-  returns (SQLite: ``synchronous=FULL`` in WAL, so a killed process or machine loses nothing that was
-  acknowledged). SQLite takes the write lock at the start (``BEGIN IMMEDIATE``): two writers queue,
-  they never deadlock on upgrade. PostgreSQL runs it at READ COMMITTED: who reads to decide locks the
-  rows that the decision rests on.
+* ``Database.write()`` is a transaction that commits whole or not at all, and, unless it is told
+  otherwise, durable when it returns (SQLite: ``synchronous=FULL`` in WAL, so a killed process or machine
+  loses nothing that was acknowledged). SQLite takes the write lock at the start (``BEGIN IMMEDIATE``):
+  two writers queue, they never deadlock on upgrade. PostgreSQL runs it at READ COMMITTED: who reads to
+  decide locks the rows that the decision rests on.
 * ``Database.read()`` is one consistent snapshot (PostgreSQL: REPEATABLE READ, read only).
-* ``Database.fast_row()`` is one row outside any transaction, for hot paths.
+* ``Database.fast_row()`` and ``fast_first()`` are one row outside any transaction, for hot paths.
 * A database that does not answer raises ``DatabaseUnavailable``; broken constraints stay
   ``sqlalchemy.exc.IntegrityError``, which callers decide about. Parameters of a
   statement are in no error text (PostgreSQL itself may quote a row that breaks a constraint).
@@ -46,8 +46,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL, Connection
 
+    from storage.prepared import Prepared
+
 _BUSY_TIMEOUT_S = 15.0
+_RESTORE_TIMEOUT_SQL = f"PRAGMA busy_timeout={int(_BUSY_TIMEOUT_S * 1000)}"
 _BUSY_PAUSE_S = 0.02
+_SHORTEST_PAUSE_S = 0.000_05
+_LONGEST_PAUSE_S = 0.000_4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Errors of our own statements or data, not of the database's health.
 _CALLER_ERRORS = (IntegrityError, DataError, ProgrammingError, NotSupportedError)
@@ -69,6 +74,7 @@ class Database:
         self.url = url
         self.engine = _engine(url)
         self._sqlite = self.engine.dialect.name == "sqlite"
+        self._relaxed = self.engine.execution_options(touchstone_relaxed=True)
         self._fast = FastReader(self.engine, _sqlite_arguments() if self._sqlite else {})
 
     @property
@@ -77,15 +83,20 @@ class Database:
         return self.engine.dialect.name
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A durable read-write transaction; rolled back on any exception.
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
+        """A read-write transaction; rolled back on any exception.
+
+        Args:
+            durable: on the disk when it returns. Without it SQLite does not wait for the disk: what a
+                killed process committed is kept, what was committed right before a power cut may be lost,
+                as a whole and in order. For rows that end with the machine's uptime.
 
         Raises:
             DatabaseUnavailable: the database does not answer; nothing was committed, unless the
                 connection broke during the commit itself, of which nobody can know.
         """
         try:
-            with self.engine.begin() as connection:
+            with (self.engine if durable else self._relaxed).begin() as connection:
                 yield connection
         except (DBAPIError, PoolTimeoutError) as error:
             _translate(error)
@@ -117,6 +128,14 @@ class Database:
             DatabaseUnavailable: the database does not answer.
         """
         return self._fast.row(statement)
+
+    def fast_first(self, statement: Prepared, **values: Any) -> tuple[Any, ...] | None:
+        """First row of a prepared statement, read at once and outside any transaction.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer.
+        """
+        return self._fast.row(*statement.text_for(self.engine.dialect, values))
 
     def dispose_after_fork(self) -> None:
         """Forget connections that belong to the parent process."""
@@ -220,5 +239,36 @@ def _enter_wal(cursor: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    reading = connection.get_execution_options().get("touchstone_read", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    if connection.get_execution_options().get("touchstone_read", False):
+        connection.exec_driver_sql("BEGIN")
+    else:
+        relaxed = connection.get_execution_options().get("touchstone_relaxed", False)
+        _begin_writing(connection.connection.dbapi_connection, "NORMAL" if relaxed else "FULL")
+
+
+def _begin_writing(connection: Any, synchronous: str) -> None:
+    """Take the write lock, asking again at short intervals.
+
+    SQLite's own busy handler sleeps 1 to 100 ms between two questions, while the writer that is waited for
+    takes a fraction of one: under load most of the time would go by unused.
+    """
+    deadline = time.monotonic() + _BUSY_TIMEOUT_S
+    pause = _SHORTEST_PAUSE_S
+    # Of the connection, so that it is set each time: the pool hands one to both kinds of transaction.
+    connection.execute(f"PRAGMA synchronous={synchronous}")
+    connection.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise DBAPIError.instance(
+                        "BEGIN IMMEDIATE", None, error, sqlite3.Error, hide_parameters=True
+                    ) from error
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+            else:
+                return
+    finally:
+        connection.execute(_RESTORE_TIMEOUT_SQL)

@@ -35,7 +35,7 @@ def cause_of(error: BaseException) -> str:
 
 
 class FastReader:
-    """Reads single rows of constant statements.
+    """Reads single rows.
 
     Args:
         engine: names driver and address.
@@ -57,8 +57,12 @@ class FastReader:
         self._connection: Any = None
         self._cursor: Any = None
 
-    def row(self, statement: str) -> tuple[Any, ...] | None:
-        """First row of a statement without parameters, or None.
+    def row(self, statement: str, parameters: Any = ()) -> tuple[Any, ...] | None:
+        """First row of a statement, or None.
+
+        Args:
+            statement: SQL of the driver's own parameter style.
+            parameters: as the driver takes them.
 
         Raises:
             DatabaseUnavailable: the database does not answer, also not on a fresh connection.
@@ -68,11 +72,11 @@ class FastReader:
             self._start()
         with self._lock:
             try:
-                return self._read(statement)
+                return self._read(statement, parameters)
             except self._engine.dialect.loaded_dbapi.Error:
                 self._drop()
             try:
-                return self._read(statement)
+                return self._read(statement, parameters)
             except self._engine.dialect.loaded_dbapi.Error as error:
                 self._drop()
                 raise DatabaseUnavailable(f"the database does not answer ({cause_of(error)})") from error
@@ -83,11 +87,11 @@ class FastReader:
             with self._lock:
                 self._drop()
 
-    def _read(self, statement: str) -> tuple[Any, ...] | None:
+    def _read(self, statement: str, parameters: Any) -> tuple[Any, ...] | None:
         if self._cursor is None:
             self._open()
         # All rows are fetched: a statement that is not run to its end keeps its transaction open.
-        rows = self._cursor.execute(statement, **self._execute_args).fetchall()
+        rows = self._cursor.execute(statement, parameters, **self._execute_args).fetchall()
         return rows[0] if rows else None
 
     def _open(self) -> None:

@@ -19,6 +19,7 @@ from service.api import (
     resources,
     sources,
 )
+from service.coco import attestation_api
 
 TABLES = (
     operations.ROUTES,
@@ -33,4 +34,5 @@ TABLES = (
     audit.ROUTES,
     changes.ROUTES,
     sources.ROUTES,
+    attestation_api.ROUTES,
 )

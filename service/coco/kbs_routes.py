@@ -22,7 +22,7 @@ import msgspec
 from coco import refusals
 from coco.kbs import KbsCall
 from common.errors import Malformed, TouchstoneError
-from service import metrics, requests
+from service import metrics, requests, tls
 from service.observability import new_request_id
 from service.responses import REQUEST_ID_HEADER
 from wire.kbs import BASE_PATH, SESSION_COOKIE
@@ -71,6 +71,7 @@ class KbsRoutes:
         self._accurate = settings.coco.statuses == "accurate"
         encrypted = settings.server.tls_key is not None or settings.server.behind_tls_proxy
         self._cookie = f"; Path={BASE_PATH}; HttpOnly; SameSite=Strict" + ("; Secure" if encrypted else "")
+        self._certified = settings.server.tls_client_certificates == "admin"
         self._log_requests = settings.log.requests
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -109,6 +110,7 @@ class KbsRoutes:
                 authorization=environ.get("HTTP_AUTHORIZATION"),
                 cookie=environ.get("HTTP_COOKIE"),
                 body=b"" if method == "GET" else requests.read_bytes(environ, self._limit),
+                certified=not self._certified or tls.peer_certificate(environ) is not None,
             )
             return self._answer(self._api.handle(call, now))
         except TouchstoneError as error:

@@ -10,6 +10,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coco.attestation import AttestationService
@@ -31,7 +32,6 @@ from verifier.coco_token import CocoVerifier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from coco.admin import AdminGate
     from kms.audit import AuditLog
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from verifier.records import AppraisalRecorder
 
 _KEY_FILE = "kbs-session.key"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_TRUST_POLICY = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +129,17 @@ def build(settings: Settings, core: Core) -> CocoParts:
     reference_values = ReferenceValueService(
         core.database,
         core.audit,
+        lambda: core.pipelines.of(_TRUST_POLICY),
         declared_values=coco.declared_reference_values,
-        pipelines=core.pipelines,
     )
     gate = admin_gate(coco.admin, tokens=core.tokens)
     kbs = KbsApi(
-        sessions=KbsSessions(core.database, session_key(settings.keys_dir), lifetime=lifetime),
+        sessions=KbsSessions(
+            core.database,
+            session_key(settings.keys_dir),
+            lifetime=lifetime,
+            boot_id=_boot_id() if core.database.dialect == "sqlite" else b"",
+        ),
         attestation=attestation,
         requesters=Requesters(
             CocoVerifier(core.token_keys, issuer=names.issuer, profile=names.profile),
@@ -154,6 +161,14 @@ def build(settings: Settings, core: Core) -> CocoParts:
         reference_values=reference_values,
     )
     return CocoParts(attestation, policies, reference_values, gate, kbs)
+
+
+def _boot_id() -> bytes:
+    """The kernel's random id of this boot; where it tells none, sessions end with this process."""
+    try:
+        return _BOOT_ID.read_bytes().strip()
+    except OSError:
+        return secrets.token_bytes(KEY_BYTES)
 
 
 def _appraiser(settings: Settings, core: Core) -> Appraiser:

@@ -12,6 +12,7 @@ from rvps.ingest import IngestResult, ingest
 from rvps.lookup import MAX_LINEAGES, SMALL_NAME, DatabaseReferenceLookup, still_live_in
 from rvps.retraction import RetractionTarget, TargetKind, retract
 from storage.database import Database
+from storage.prepared import Prepared
 from testkit.reference_values import NAME, admitted_statement, derived_value, fill, measurement
 
 if TYPE_CHECKING:
@@ -240,7 +241,9 @@ def test_a_retraction_waits_for_a_release_that_holds_the_value(new_url: Callable
     database.close()
 
 
-def test_the_lookup_seeks_in_an_index_and_never_scans(database: Database) -> None:
+def test_the_lookup_seeks_in_an_index_and_never_scans(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fill(database, 3000)
     statements: list[tuple[str, Any]] = []
     from sqlalchemy import event
@@ -249,6 +252,14 @@ def test_the_lookup_seeks_in_an_index_and_never_scans(database: Database) -> Non
         if "reference_value" in statement:
             statements.append((statement, parameters))
 
+    text_for = Prepared.text_for
+
+    def noted(prepared: Prepared, dialect: Any, values: dict[str, Any]) -> tuple[str, Any]:
+        found = text_for(prepared, dialect, values)
+        note(None, None, *found, None, None)
+        return found
+
+    monkeypatch.setattr(Prepared, "text_for", noted)
     event.listen(database.engine, "before_cursor_execute", note)
     assert len(_select(DatabaseReferenceLookup(database), [measurement("fill", 5), "none"])) == 1
     event.remove(database.engine, "before_cursor_execute", note)
@@ -258,7 +269,8 @@ def test_the_lookup_seeks_in_an_index_and_never_scans(database: Database) -> Non
         if database.dialect == "postgresql":
             connection.exec_driver_sql("ANALYZE reference_value")
         for statement, parameters in statements:
-            rows = connection.exec_driver_sql(explain + statement, parameters).all()
+            given = tuple(parameters) if isinstance(parameters, list) else parameters
+            rows = connection.exec_driver_sql(explain + statement, given).all()
             plan = "\n".join(" ".join(map(str, row)) for row in rows)
             assert "ix_reference_value_" in plan
             assert "SCAN reference_value" not in plan

@@ -95,19 +95,21 @@ class RunningServer:
         workers: int = 2,
         tls: Authority | None = None,
         engine: str = "gunicorn",
+        server: dict[str, Any] | None = None,
     ) -> None:
         self.folder = folder
         self.port = free_port()
         self.ca_file = None if tls is None else tls.write(folder)
         self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{self.port}"
+        self.client_certificate: Path | None = None  # PEM with its key, for the wait until it is ready
         self.log = folder / "server.log"
         self.config = folder / "touchstone.toml"
         listen = f"127.0.0.1:{self.port}"
-        server = {"listen": listen, "engine": engine, "workers": workers, "threads": 4}
+        options = {"listen": listen, "engine": engine, "workers": workers, "threads": 4}
         if tls is not None:
-            server |= {"tls_certificate": str(folder / "tls.pem"), "tls_key": str(folder / "tls.key")}
+            options |= {"tls_certificate": str(folder / "tls.pem"), "tls_key": str(folder / "tls.key")}
         self._settings = {
-            "server": server,
+            "server": options | (server or {}),
             "storage": {"data_dir": str(folder / "data")},
             "log": {"requests": True},
         }
@@ -160,7 +162,8 @@ class RunningServer:
     def _wait(self) -> None:
         assert self.process is not None
         deadline = time.monotonic() + _READY_TIMEOUT_S
-        with urllib3.PoolManager(retries=False, timeout=5, ca_certs=self.ca_file) as pool:
+        trust = {"ca_certs": self.ca_file, "cert_file": self.client_certificate}
+        with urllib3.PoolManager(retries=False, timeout=5, **trust) as pool:
             while time.monotonic() < deadline:
                 assert self.process.poll() is None, self.log_text()
                 try:

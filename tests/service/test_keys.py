@@ -1,4 +1,4 @@
-"""The folder of token-signing keys: made once, private, certified, rotated without losing what it signed."""
+"""The folder of token-signing keys: made once, private, certified, rotated without losing a token."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -258,7 +259,7 @@ class Chain:
         )
         middle = middle.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         identifier = x509.SubjectKeyIdentifier.from_public_key(middle_key.public_key())
-        self.middle = middle.add_extension(identifier, critical=False).sign(self.root_key, ecdsa_hash())
+        self.middle = middle.add_extension(identifier, critical=False).sign(self.root_key, hashes.SHA256())
         self.middle_key = middle_key
         self.renew()
 
@@ -278,12 +279,6 @@ class Chain:
 
     def options(self) -> KeyOptions:
         return KeyOptions(signing_key=self.key_file, certificate_chain=self.chain_file)
-
-
-def ecdsa_hash():  # noqa: ANN201
-    from cryptography.hazmat.primitives import hashes
-
-    return hashes.SHA256()
 
 
 def test_key_and_chain_of_ones_own_replace_the_made_ones(tmp_path: Path) -> None:

@@ -1,0 +1,3 @@
+module touchstone.example/kbs_load
+
+go 1.21

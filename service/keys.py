@@ -28,7 +28,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from common.errors import Conflict, InvalidSetting
-from common.files import read_limited, write_private, write_public
+from common.files import read_limited, write_private
 from kms.files import create_once
 from service import certificates, key_ring, legacy_keys
 from service.key_files import new_key, pem, read_key
@@ -260,7 +260,7 @@ class KeyFolder:
         authority = self.authority()
         if authority is None:
             authority = certificates.new_authority(key, now)
-            write_public(self._folder / _CA_FILE, authority.public_bytes(Encoding.PEM))
+            write_private(self._folder / _CA_FILE, authority.public_bytes(Encoding.PEM))
         if certificates.public_bytes(authority.public_key()) != certificates.public_bytes(key.public_key()):
             raise InvalidSetting(f"{self._folder / _CA_FILE} is not the certificate of {_CA_KEY_FILE}")
         if authority.not_valid_after_utc <= now:
@@ -273,7 +273,7 @@ class KeyFolder:
     def _store(self, ring: Ring, now: datetime) -> Ring:
         """Write what changed, then delete the private keys that nothing signs with any more."""
         if ring != self.ring():
-            write_public(self._folder / _RING_FILE, msgspec.json.encode(ring))
+            write_private(self._folder / _RING_FILE, msgspec.json.encode(ring))
         # A replica whose clock is behind may need the private key a little longer.
         before = now - _RETIREMENT_GRACE
         signed = key_ring.present(ring, before)

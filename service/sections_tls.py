@@ -17,7 +17,7 @@ class TlsFields(BaseModel):
             "PEM certificate chain; with `tls_key`. Replacing the files takes effect for new connections."
         ),
     )
-    tls_key: Path | None = Field(default=None, description="PEM private key, mode 0600.")
+    tls_key: Path | None = Field(default=None, description="PEM private key, mode 0600 or 0640.")
     tls_min_version: Literal["1.2", "1.3"] = Field(default="1.2", description="Lowest TLS version.")
     tls_client_ca: Path | None = Field(
         default=None, description="PEM authorities of client certificates; replaced like the certificate."

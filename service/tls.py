@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+import stat
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,7 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from common.errors import InvalidSetting, TouchstoneError
-from common.files import read_limited, read_private
+from common.files import read_limited
 from service.certificates import public_bytes
 from service.errors import ClientCertificateMissing
 
@@ -70,7 +71,12 @@ def read_pair(certificate: Path, key: Path, client_ca: Path | None = None) -> Tl
             read, a key of another certificate, or no authority.
     """
     chain = read_limited(certificate, what="[server] tls_certificate", max_bytes=_MAX_PEM_BYTES)
-    private = read_private(key, what="[server] tls_key")
+    private = read_limited(key, what="[server] tls_key", max_bytes=_MAX_PEM_BYTES)
+    if key.stat().st_mode & stat.S_IRWXO:  # a group is usual: secrets that are mounted into containers
+        raise InvalidSetting(
+            f"[server] tls_key: {key} can be read by others",
+            advice=f"chmod 600 {key}, and replace the key if it may have been read.",
+        )
     leaf = load_certificates(chain, "[server] tls_certificate")[0]
     try:
         loaded = load_pem_private_key(private, password=None)

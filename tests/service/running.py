@@ -81,6 +81,7 @@ class Authority:
         (folder / "tls.key").write_bytes(
             key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         )
+        (folder / "tls.key").chmod(0o600)
         return folder / "tls.pem"
 
 

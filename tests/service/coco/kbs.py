@@ -1,6 +1,6 @@
 """A guest and an administrator of the KBS protocol, written from the specification, for tests.
 
-Nothing of the guest agent is used: what the server does is held against the protocol, not against ourselves.
+Nothing of the guest agent is used: the server is held against the protocol, not against ourselves.
 """
 
 from __future__ import annotations

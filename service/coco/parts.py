@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
 _KEY_FILE = "kbs-session.key"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_TRUST_POLICY = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ def build(settings: Settings, core: Core) -> CocoParts:
     reference_values = ReferenceValueService(
         core.database,
         core.audit,
-        lambda: core.pipelines.of(_TRUST_POLICY),
+        pipelines=core.pipelines,
         declared_values=coco.declared_reference_values,
     )
     gate = admin_gate(coco.admin, tokens=core.tokens)

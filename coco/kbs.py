@@ -194,6 +194,8 @@ class KbsApi:
         requests = verification_requests(attestation, session.tee)
         attested = self._attestation.evaluate(requests, now, session=session)
         self._sessions.attested(session, attested.token)
+        # The guest's next call shows this token, mostly to this process.
+        self._requesters.remember(attested.token)
         return KbsAnswer(body=_ENCODER.encode(TokenAnswer(attested.token)), session=session)
 
     # Administrators

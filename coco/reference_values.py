@@ -5,7 +5,7 @@ A message is ``{"version": "0.1.0", "type", "payload"}``. Two kinds of types:
 * Unsigned (``sample``, ``swid``, ``corim`` without a signature): nobody vouches for the values but who
   sends them. They become declared values (``rvps.declared``), and are refused where the deployment does
   not let declared values count.
-* Signed (``sigstore-bundle``, ``in-toto``, ``slsa``, ``vsa``, ``dsse``, and ``corim`` with a signature): the
+* Signed (``sigstore-bundle``, ``in-toto``, ``slsa``, ``vsa``, ``dsse``, ``corim`` with a signature): the
   payload is an envelope that is admitted under the deployment's trust policy, as a submission to
   ``/v1/attestations`` is; or a JSON object of the ``envelope`` and the ``derivation`` that is asked for.
 
@@ -39,13 +39,13 @@ from rvps.queries import MAX_PAGE, list_reference_values
 from rvps.records import ValueState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
 
     from kms.audit import AuditLog
-    from provenance.model import AdmittedStatement
+    from provenance.model import AdmittedStatement, DerivedValue
     from provenance.pipeline import Pipeline
     from rvps.declared import DeclaredValue
     from rvps.records import ValueRecord
@@ -225,7 +225,7 @@ class ReferenceValueService:
         self,
         connection: Connection,
         admitted: AdmittedStatement,
-        derived: list[Any],
+        derived: Sequence[DerivedValue],
         by: str,
         now: datetime,
     ) -> None:
@@ -310,8 +310,8 @@ def _merged(values: Iterable[ValueRecord], words: Iterable[DeclaredValue]) -> di
         known = shelf.setdefault(word.name, {})
         known.update({(type(member), canonical_key(member)): member for member in members})
     found: dict[str, Any] = {name: list(members.values()) for name, members in lists.items()}
-    for name, members in singles.items():
+    for name, single in singles.items():
         # Several single values contradict each other: none of them counts, as for a policy.
-        if name not in found and len(members) == 1:
-            (found[name],) = members.values()
+        if name not in found and len(single) == 1:
+            (found[name],) = single.values()
     return found

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from coco.requester import foreign_requester, requester_of
+import msgspec
+
+from coco.requester import foreign_requester, payload_of, requester_of
 from rvps.generations import Generations
 from verifier import compact
 from verifier.errors import EarInvalid
@@ -46,6 +48,14 @@ class Requesters:
         self._foreign = foreign
         self._generation: tuple[str, ...] = ()
         self._known: Generations[str, Requester] = Generations(_KEPT)
+
+    def remember(self, token: str) -> None:
+        """Keep the requester of a token that was signed here this moment: nothing is to be verified.
+
+        Raises:
+            SessionUnbound: it is not one that secrets are released to.
+        """
+        self._known.put(token, requester_of(token, msgspec.json.decode(payload_of(token))))
 
     def of(self, token: str, now: datetime) -> Requester:
         """Who shows this token.

@@ -25,8 +25,10 @@ from common.encoding import b64url_encode, hex_decode
 from common.errors import ConfigurationError, InputError, TouchstoneError, UnavailableError
 from common.files import read_limited, write_private
 from guest_agent.client import GuestClient
+from guest_agent.daemon.cli import serve
 from guest_agent.keys import EphemeralKey
 from guest_agent.offline import collect_over, parse_registers
+from guest_agent.sealed_cli import secret
 from wire.rcar import InitData
 
 if TYPE_CHECKING:
@@ -208,6 +210,10 @@ def evidence(
         click.echo(encoded, nl=False)
     else:
         write_private(output, encoded)
+
+
+cli.add_command(serve)
+cli.add_command(secret)
 
 
 def main() -> None:

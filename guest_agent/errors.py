@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import (
     AccessError,
+    ConfigurationError,
     EvidenceError,
     InputError,
     NotFound,
@@ -90,6 +91,71 @@ class SecretUndecryptable(ReleaseError):
 
     code = "release.undecryptable"
     advice = "Attest again; if it lasts, the answer is altered on its way."
+
+
+class SealedSecretMalformed(InputError):
+    """What was given as a sealed secret has not its form."""
+
+    code = "input.sealed_secret"
+    advice = (
+        "A sealed secret is sealed.HEADER.PAYLOAD.SIGNATURE, as `touchstone-guest secret seal` makes it."
+    )
+
+
+class Unsupported(InputError):
+    """A provider, type, version or algorithm that this guest agent does not have."""
+
+    code = "input.unsupported"
+    advice = "docs/guest-agent.md lists what sealed secrets and wrapped keys may name."
+
+
+class SealedSecretUntrusted(ReleaseError):
+    """A sealed secret's signature does not hold, or its key is not usable: nothing of it was used."""
+
+    code = "release.sealed_untrusted"
+    advice = "Seal it again with the key that `kid` names; if it was not changed by you, somebody else did."
+
+
+class UnwrapFailed(ReleaseError):
+    """What was encrypted does not decrypt under the key that it names."""
+
+    code = "release.unwrap"
+    advice = "Check that the key in the KBS is the one that encrypted it, 32 bytes for A256GCM."
+
+
+class NotConfigured(ConfigurationError):
+    """The guest agent was not told of the service that this needs."""
+
+    code = "configuration.absent"
+    advice = "Set it in the guest agent's configuration file: docs/guest-agent.md."
+
+
+class DevelopmentOnly(ConfigurationError):
+    """A setting that takes protection away, outside a development installation."""
+
+    code = "configuration.development_only"
+    advice = "Remove the setting; only `touchstone-guest serve --development` accepts it."
+
+
+class PeerRefused(AccessError):
+    """The caller, or the name under which it called, is not local."""
+
+    code = "access.peer"
+    advice = "Call from inside the guest as 127.0.0.1; docs/guest-agent.md says how to allow others."
+
+
+class Busy(UnavailableError):
+    """As many requests as allowed are being worked on."""
+
+    code = "unavailable.busy"
+    advice = "Retry in a moment; if it lasts, the KBS is slow or something floods the guest agent."
+
+
+class AddressInUse(UnavailableError):
+    """Another process serves the address."""
+
+    code = "unavailable.address"
+    advice = "Stop the other process, or set another address."
 
 
 class KbsAnswered:

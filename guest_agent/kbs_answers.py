@@ -93,6 +93,6 @@ def refusal(answer: Answer, what: str) -> Refusal:
 def _kind(status: int, variant: str) -> type[Refusal]:
     if status == _FORBIDDEN or variant == _DENIED:
         return KbsDenied
-    if status == _NOT_FOUND or variant in _UNKNOWN:
+    if status == _NOT_FOUND or (status == _UNAUTHORIZED and variant in _UNKNOWN):
         return KbsResourceUnknown
     return KbsUnauthenticated if status == _UNAUTHORIZED else KbsRefused

@@ -11,7 +11,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from common.errors import FetchFailed
-from guest_agent.errors import ServerAnswerInvalid, ServerTimeout
+from guest_agent.errors import KbsUnreachable, ServerAnswerInvalid, ServerTimeout
 from guest_agent.http import checked_url, read_bounded, tls_context, unreachable
 from wire.kbs import BASE_PATH, SESSION_COOKIE
 
@@ -99,6 +99,7 @@ class KbsHttp:
             ServerAnswerInvalid: compressed or too large, or a session cookie that is none.
             ServerTimeout: not finished in time.
             FetchFailed: no connection, it broke, or status 502 to 504.
+            KbsUnreachable: its certificate does not verify.
         """
         headers: dict[str, str] = dict(self._pool.headers)
         if body is not None:
@@ -133,6 +134,8 @@ class KbsHttp:
             raise FetchFailed(unreachable(error)) from error
         except urllib3.exceptions.TimeoutError as error:
             raise ServerTimeout("the KBS does not answer in time") from error
+        except urllib3.exceptions.SSLError as error:  # trying again does not mend a certificate
+            raise KbsUnreachable(unreachable(error)) from error
         except HTTPError as error:
             raise FetchFailed(unreachable(error)) from error
 

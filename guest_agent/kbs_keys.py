@@ -67,10 +67,18 @@ _CURVES: Final[Mapping[str, tuple[ec.EllipticCurve, int]]] = {
 class _Opener(Protocol):
     """The part of a key that depends on its algorithm."""
 
-    algorithm: str
-    parameter: str | None  # the header's member besides alg and enc
-    jwk: dict[str, str]
-    private: Any
+    @property
+    def algorithm(self) -> str: ...
+
+    @property
+    def parameter(self) -> str | None:
+        """The header's member besides ``alg`` and ``enc``."""
+
+    @property
+    def jwk(self) -> dict[str, str]: ...
+
+    @property
+    def private(self) -> Any: ...
 
     def content_key(self, encrypted: bytes, parameter: Any) -> bytes:
         """The content encryption key.

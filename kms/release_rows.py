@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, func, insert, select
 from kms.errors import QuotaExceeded
 from kms.tables import release_reference, secret_release
 from storage.database import to_micros
-from storage.prepared import Prepared
+from storage.prepared import Prepared, PreparedList
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -28,9 +28,9 @@ _INSERT = Prepared(
 )
 
 
-_INSERT_REFERENCE = Prepared(
-    lambda: insert(release_reference).values(
-        sequence=bindparam("sequence"), reference_id=bindparam("reference_id")
+_INSERT_REFERENCES = PreparedList(
+    lambda members: insert(release_reference).values(
+        [{"sequence": bindparam("sequence"), "reference_id": member} for member in members]
     )
 )
 
@@ -103,5 +103,7 @@ def insert_release(
         snapshot=session.snapshot,
     )
     if session.references:
-        for reference in sorted(session.references):
-            _INSERT_REFERENCE.run(connection, sequence=sequence, reference_id=reference)
+        names = sorted(session.references)
+        for start in range(0, len(names), PreparedList.MOST):
+            part = names[start : start + PreparedList.MOST]
+            _INSERT_REFERENCES.run(connection, part, sequence=sequence)

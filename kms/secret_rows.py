@@ -32,9 +32,6 @@ _VERSION: Final = (
     secret_version.c.id == bindparam("id"),
     secret_version.c.version == bindparam("version"),
 )
-_SHARED: Final = Prepared(
-    lambda: select(secret.c.latest_version).where(*_SECRET).with_for_update(read=True)
-)
 # Version and release policy: of the newest version, of a particular one.
 NEWEST: Final = Prepared(
     lambda: (
@@ -46,13 +43,19 @@ NEWEST: Final = Prepared(
 VERSION: Final = Prepared(
     lambda: select(secret_version.c.version, secret_version.c.release_policy).where(*_VERSION)
 )
+# Content of a version, its secret's row held against changes, but not against other releases.
 SEALED: Final = Prepared(
-    lambda: select(
-        secret_version.c.release_policy,
-        secret_version.c.root_key,
-        secret_version.c.wrapped_key,
-        secret_version.c.ciphertext,
-    ).where(*_VERSION)
+    lambda: (
+        select(
+            secret_version.c.release_policy,
+            secret_version.c.root_key,
+            secret_version.c.wrapped_key,
+            secret_version.c.ciphertext,
+        )
+        .join(secret, (secret.c.kind == secret_version.c.kind) & (secret.c.id == secret_version.c.id))
+        .where(*_VERSION)
+        .with_for_update(read=True)
+    )
 )
 _STATES: Final = Prepared(
     lambda: (
@@ -144,16 +147,6 @@ def lock(connection: Connection, ref: SecretRef) -> None:
     """
     statement = select(secret.c.latest_version).where(*_is_secret(ref)).with_for_update()
     if connection.execute(statement).scalar() is None:
-        raise SecretNotFound(f"there is no {ref.text}")
-
-
-def lock_shared(connection: Connection, ref: SecretRef) -> None:
-    """Likewise, against changes only, not against other releases.
-
-    Raises:
-        SecretNotFound: no such secret.
-    """
-    if _SHARED.first(connection, kind=ref.kind.value, id=ref.id) is None:
         raise SecretNotFound(f"there is no {ref.text}")
 
 

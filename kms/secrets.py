@@ -39,7 +39,6 @@ from kms.secret_rows import (
     insert_version,
     is_version,
     lock,
-    lock_shared,
     read_info,
     read_page,
     read_states,
@@ -236,7 +235,6 @@ class SecretStore:
             SecretNotFound: no such secret or version.
             VersionUnusable: it is disabled or destroyed.
         """
-        lock_shared(connection, ref)
         row = SEALED.first(connection, kind=ref.kind.value, id=ref.id, version=version)
         if row is None:
             raise SecretNotFound(f"{ref.text} has no version {version}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from common.errors import PolicyError
-from policy import modules, profile
+from policy import lint, modules, profile
 from policy.port import PolicyKind, PolicySource
 from policy.tree import parse
 
@@ -44,6 +44,7 @@ class PolicyReport(msgspec.Struct, frozen=True):
         problems: in source order.
         reference_names: every reference name that it mentions.
         profile: version of the project's Rego profile.
+        warnings: what is accepted and likely not meant (``policy.lint``), in source order.
     """
 
     digest: str
@@ -51,6 +52,7 @@ class PolicyReport(msgspec.Struct, frozen=True):
     problems: tuple[PolicyProblem, ...]
     reference_names: tuple[str, ...]
     profile: int
+    warnings: tuple[PolicyProblem, ...] = ()
 
 
 def check(text: str, kind: PolicyKind, engines: Sequence[PolicyEngine] = ()) -> PolicyReport:
@@ -60,17 +62,21 @@ def check(text: str, kind: PolicyKind, engines: Sequence[PolicyEngine] = ()) -> 
         PolicyEngineUnavailable: an engine does not answer.
     """
     source = PolicySource(kind, text)
-    found, names = _against_profile(source)
+    found, names, warned = _against_profile(source)
     if not found:
         for engine in engines:
             try:
                 engine.compile(source)
             except PolicyError as error:
                 found.append(_problem(error, engine.name))
-    return PolicyReport(source.digest, not found, tuple(found), tuple(sorted(names)), profile.VERSION)
+    return PolicyReport(
+        source.digest, not found, tuple(found), tuple(sorted(names)), profile.VERSION, tuple(warned)
+    )
 
 
-def _against_profile(source: PolicySource) -> tuple[list[PolicyProblem], frozenset[str]]:
+def _against_profile(
+    source: PolicySource,
+) -> tuple[list[PolicyProblem], frozenset[str], list[PolicyProblem]]:
     try:
         module = parse(source.text)
         found = [
@@ -78,11 +84,15 @@ def _against_profile(source: PolicySource) -> tuple[list[PolicyProblem], frozens
             *profile.problems(module, source.kind),
         ]
         if not found:
-            return [], modules.prepare(source).reference_names
+            names = modules.prepare(source).reference_names
+            return [], names, _shown(lint.warnings(module, source.kind))
     except PolicyError as error:
-        return [_problem(error, "")], frozenset()
-    problems = [PolicyProblem(item.line, item.column, item.code, item.message) for item in sorted(found)]
-    return problems, frozenset()
+        return [_problem(error, "")], frozenset(), []
+    return _shown(sorted(found)), frozenset(), []
+
+
+def _shown(found: list[profile.Problem]) -> list[PolicyProblem]:
+    return [PolicyProblem(item.line, item.column, item.code, item.message) for item in found]
 
 
 def _problem(error: PolicyError, engine: str) -> PolicyProblem:

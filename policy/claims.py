@@ -107,6 +107,14 @@ def parse_extensions(value: object) -> dict[str, Any]:
     return found
 
 
+def is_claim_value(text: str) -> bool:
+    """Whether a number, as it is written, can be a claim's value."""
+    try:
+        return _LOWEST <= int(text) <= _HIGHEST
+    except ValueError:
+        return False
+
+
 def apply_floors(claims: Mapping[str, int], floors: Mapping[str, int]) -> dict[str, int]:
     """``claims`` with every one at least as bad as its floor.
 

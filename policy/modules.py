@@ -35,6 +35,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from policy.claims import CLAIM_NAMES, is_claim_value
 from policy.documents import ROOTS
 from policy.errors import PolicyRejected
 from policy.port import ENTRY_POINTS, PolicyKind, PolicySource
@@ -45,7 +46,7 @@ from policy.tree import Module, clause_nodes, parse, walk
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from policy.tree import Clause, Node, Statement
+    from policy.tree import Clause, Node, Rule, Statement
 
 RESULT: Final = "touchstone_result"
 # What the first entry point of each kind must be, the second may be.
@@ -56,6 +57,7 @@ _FORMS: Final = {
     "reasons": ("set", "complete"),
     "deny": ("set", "complete"),
 }
+_CLAIMS: Final = "trust_claims"
 _MAX_SHOWN: Final = 20
 
 # Total on purpose: whatever stands under a name, nothing here raises.
@@ -171,7 +173,25 @@ def contract_problems(module: Module, kind: PolicyKind) -> list[Problem]:
             for rule in rules
             if rule.form not in (*_FORMS[name], "default")
         ]
+        if name == _CLAIMS:
+            found += [problem for rule in rules for problem in _claim_problems(module, rule)]
     return found
+
+
+def _claim_problems(module: Module, rule: Rule) -> Iterator[Problem]:
+    """Claims that are written out and cannot be: told at upload, not by denying every appraisal."""
+    values = [clause.value for clause in rule.clauses if clause.value is not None]
+    for value in values:
+        if value.tag != "Object":
+            continue
+        for key, claim in zip(value.children[::2], value.children[1::2], strict=True):
+            if key.tag == "String" and key.value not in CLAIM_NAMES:
+                message = f"trust_claims has an unknown claim {str(key.value)[:64]!a}"
+                yield Problem(key.line, key.column, "claim", message)
+            text = module.tokens.text(claim.start, claim.end)
+            if claim.tag == "Number" and not is_claim_value(text):
+                message = "a trust claim is an integer in -128..127"
+                yield Problem(claim.line, claim.column, "claim", message)
 
 
 def reference_names(module: Module) -> frozenset[str]:

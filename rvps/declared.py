@@ -31,7 +31,7 @@ from common import strict_json
 from common.errors import Malformed, SchemaMismatch, TooLarge
 from rvps.tables import declared_value, reference_state
 from storage.database import from_micros, to_micros
-from storage.prepared import Prepared
+from storage.prepared import PreparedList
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -175,11 +175,10 @@ def everything(connection: Connection, now: datetime) -> tuple[DeclaredValue, ..
     return tuple(_of(row) for row in connection.execute(query))
 
 
-_FEW: Final = 32
-_ONE_LIVE: Final = Prepared(
-    lambda: (
+_LIVE: Final = PreparedList(
+    lambda members: (
         select(declared_value.c.id)
-        .where(declared_value.c.id == bindparam("id"), declared_value.c.expires_at > bindparam("moment"))
+        .where(declared_value.c.id.in_(members), declared_value.c.expires_at > bindparam("moment"))
         .with_for_update(read=True)
     )
 )
@@ -195,12 +194,8 @@ def live_ids(connection: Connection, ids: Iterable[str], now: datetime, *, locke
         locked: hold the rows until the transaction ends.
     """
     wanted = sorted(ids)
-    if locked and len(wanted) <= _FEW:
-        # The usual case of a release: a seek for each costs less than building a query for all.
-        moment = to_micros(now)
-        return frozenset(
-            id_ for id_ in wanted if _ONE_LIVE.first(connection, id=id_, moment=moment) is not None
-        )
+    if locked and len(wanted) <= PreparedList.MOST:
+        return frozenset(row[0] for row in _LIVE.all(connection, wanted, moment=to_micros(now)))
     found: set[str] = set()
     for start in range(0, len(wanted), _CHUNK):
         query = select(declared_value.c.id).where(

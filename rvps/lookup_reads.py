@@ -19,7 +19,7 @@ from rvps.rows import IN_CHUNK, reference_values, values_with_lineage
 from rvps.slices import ABSENT, LARGE, Candidate, Slice
 from rvps.tables import reference_value
 from storage.database import to_micros
-from storage.prepared import Prepared
+from storage.prepared import PreparedList
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -163,12 +163,11 @@ def live(
     return found | live_ids(connection, words, now, locked=locked)
 
 
-_FEW: Final = 32
-_ONE_LIVE: Final = Prepared(
-    lambda: (
+_LIVE: Final = PreparedList(
+    lambda members: (
         select(reference_value.c.id)
         .where(
-            reference_value.c.id == bindparam("id"),
+            reference_value.c.id.in_(members),
             reference_value.c.retraction.is_(None),
             reference_value.c.not_before <= bindparam("moment"),
             reference_value.c.expires > bindparam("moment"),
@@ -181,12 +180,9 @@ _ONE_LIVE: Final = Prepared(
 def _live(connection: Connection, ids: frozenset[str], now: datetime, *, locked: bool) -> frozenset[str]:
     moment = to_micros(now)
     wanted = sorted(ids)
-    contested = quorum.any_contest(connection)
-    if locked and not contested and len(wanted) <= _FEW:
-        # The usual case of a release: a seek for each costs less than building a query for all.
-        return frozenset(
-            id_ for id_ in wanted if _ONE_LIVE.first(connection, id=id_, moment=moment) is not None
-        )
+    contested = bool(wanted) and quorum.any_contest(connection)
+    if locked and not contested and len(wanted) <= PreparedList.MOST:
+        return frozenset(row[0] for row in _LIVE.all(connection, wanted, moment=moment))
     found: set[str] = set()
     for start in range(0, len(wanted), IN_CHUNK):
         query = select(

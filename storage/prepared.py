@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import bindparam
 from sqlalchemy.exc import DBAPIError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import BindParameter, Connection
     from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.base import Executable
 
@@ -71,6 +72,44 @@ class Prepared:
             raise DBAPIError.instance(
                 text, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect
             ) from error
+
+
+class PreparedList:
+    """A statement over a list of values, prepared once for each length up to ``MOST``.
+
+    Args:
+        build: makes the statement of the bind parameters that stand for the members.
+    """
+
+    MOST = 32
+    __slots__ = ("_build", "_by_length")
+
+    def __init__(self, build: Callable[[list[BindParameter[Any]]], Executable]) -> None:
+        """Prepare nothing yet."""
+        self._build = build
+        self._by_length: dict[int, Prepared] = {}
+
+    def all(self, connection: Connection, members: Sequence[Any], **values: Any) -> list[tuple[Any, ...]]:
+        """Every row; none for an empty list."""
+        if not members:
+            return []
+        return self._of(len(members)).all(connection, **_numbered(members), **values)
+
+    def run(self, connection: Connection, members: Sequence[Any], **values: Any) -> None:
+        """Execute; nothing for an empty list."""
+        if members:
+            self._of(len(members)).run(connection, **_numbered(members), **values)
+
+    def _of(self, length: int) -> Prepared:
+        known = self._by_length.get(length)
+        if known is None:
+            bound: list[BindParameter[Any]] = [bindparam(f"member_{index}") for index in range(length)]
+            known = self._by_length[length] = Prepared(lambda: self._build(bound))
+        return known
+
+
+def _numbered(members: Sequence[Any]) -> dict[str, Any]:
+    return {f"member_{index}": member for index, member in enumerate(members)}
 
 
 def _compile(statement: Executable, dialect: Dialect) -> tuple[str, tuple[str, ...] | None, dict[str, Any]]:

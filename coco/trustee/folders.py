@@ -1,9 +1,9 @@
-"""Trustee's stores in files: LocalFs, LocalJson, the repository folder and the lists of older releases.
+r"""Trustee's stores in files: LocalFs, LocalJson, the repository folder and the lists of older releases.
 
 Nothing outside the folder is read: it is opened once, everything in it relative to that and without
 following symbolic links, and only regular files of bounded size.
 
-* LocalFs: a folder a namespace, a file an entry; ``/`` in a key is ``\\x2F`` in the file's name.
+* LocalFs: a folder a namespace, a file an entry; ``/`` in a key is ``\x2F`` in the file's name.
 * LocalJson: a file a namespace (older: with ``.json``), an object of key to base64url text with padding.
 * Repository (before the key-value store): ``<repository>/<type>/<tag>``.
 * A list of reference values (older RVPS): one JSON array of records.
@@ -13,6 +13,7 @@ Source: Trustee deps/key-value-storage src/local_fs, src/local_json; rvps src/st
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from contextlib import contextmanager
@@ -220,15 +221,7 @@ class ValueList:
                 return
         for record in records if isinstance(records, list) else [records]:
             key = record.get("name") if isinstance(record, dict) else None
-            text = strict_json_text(record)
-            yield Entry(REFERENCE_VALUE, str(key or ""), text)
-
-
-def strict_json_text(value: object) -> bytes:
-    """JSON bytes of what was read as JSON."""
-    import json  # noqa: PLC0415 (one use)
-
-    return json.dumps(value).encode()
+            yield Entry(REFERENCE_VALUE, str(key or ""), json.dumps(record).encode())
 
 
 def _json_entries(namespace: str, data: bytes) -> Iterator[Entry]:

@@ -1,4 +1,4 @@
-"""Entries of a Trustee deployment into our stores, one at a time, each taken whole or refused with a reason.
+"""Entries of a Trustee deployment into our stores, each taken whole or refused with a reason.
 
 What becomes of them:
 
@@ -27,10 +27,9 @@ from coco.reference_values import declared_event
 from coco.release import POLICY as RESOURCE_POLICY
 from coco.trustee.entries import ATTESTATION_POLICY, KBS, REFERENCE_VALUE, REPOSITORY
 from common import strict_json
-from common.encoding import b64url_encode
 from common.errors import Malformed, TooLarge, TouchstoneError, UnavailableError
 from kms import secret_id
-from kms.audit import AuditLog
+from kms.audit import AuditEvent, AuditLog
 from policy.errors import PolicyNotFound
 from policy.port import PolicyKind, PolicySource
 from rvps import declared
@@ -177,14 +176,16 @@ class Importer:
             raise Malformed("the policy is not UTF-8") from error
         if self._text_in_force(kind, name) == text:
             return UNCHANGED, target
-        self._engine.compile(PolicySource(kind, text))
+        source = PolicySource(kind, text)
+        self._engine.compile(source)
         if self._dry_run:
             return WOULD_STORE, target
-        encoded = b64url_encode(data)
-        if kind is PolicyKind.RESOURCE:
-            self._policies.set_resource_policy(encoded, by=self._by, now=now)
-        else:
-            self._policies.set_attestation_policy(name, encoded, by=self._by, now=now)
+        details: dict[str, object] = {"digest": source.digest}
+        self._audit.record(AuditEvent("policy.put", self._by, target, "requested", now, details))
+        version = self._versions.put(kind, name, text, by=self._by, now=now)
+        details = {"version": version.version}
+        self._audit.record(AuditEvent("policy.activate", self._by, target, "requested", now, details))
+        self._versions.activate(kind, name, version.version, by=self._by, now=now)
         return STORED, target
 
     def _text_in_force(self, kind: PolicyKind, name: str) -> str | None:
@@ -231,7 +232,8 @@ class Importer:
         return STORED, ref.text
 
     def _holds(self, version: int, ref: secret_id.SecretRef, data: bytes) -> bool:
-        with self._database.read() as connection:
+        # A write transaction, since it holds the row; nothing is written.
+        with self._database.write() as connection:
             try:
                 stored = self._secrets.usable(connection, ref, version)
             except UnavailableError:
@@ -242,7 +244,7 @@ class Importer:
 
 
 def _record(key: str, data: bytes) -> tuple[str, Any, datetime]:
-    """Name, value and end of a record, in the present form or an older one (``hash-value``, ``expired``)."""
+    """Name, value and end of a record, in the present form or an older one (``hash-value``)."""
     record = strict_json.loads(data, what="reference value")
     if not isinstance(record, dict):
         raise Malformed("the reference value is not a JSON object")

@@ -1,7 +1,7 @@
 """Trustee's store in PostgreSQL: a table a namespace, columns ``key`` and ``value``. Read only.
 
-Source: Trustee deps/key-value-storage src/postgres: ``value BYTEA, key TEXT PRIMARY KEY``; the tables have the
-namespaces' names.
+Source: Trustee deps/key-value-storage src/postgres: ``value BYTEA, key TEXT PRIMARY KEY``; the tables have
+the namespaces' names.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from urllib3.exceptions import HTTPError
 
 from common.encoding import b64url_decode, b64url_encode
 from common.errors import FetchFailed, InputError
-from guest_agent.errors import EvidenceNotMade
+from guest_agent.errors import EvidenceNotMade, ServerAnswerInvalid, ServerTimeout
 from guest_agent.http import read_bounded
 
 if TYPE_CHECKING:
@@ -79,14 +79,14 @@ class AzureMetadata(Protocol):
         """A TD quote of a TDREPORT.
 
         Raises:
-            UnavailableError: no answer, or none of the documented form.
+            EvidenceNotMade: no answer, or none of the documented form.
         """
 
     def vcek(self) -> bytes:
         """The VCEK certificate, DER.
 
         Raises:
-            UnavailableError: as ``td_quote``.
+            EvidenceNotMade: as ``td_quote``.
         """
 
 
@@ -145,13 +145,14 @@ class Imds:
                 preload_content=False,
                 decode_content=False,
             )
-        except HTTPError as error:
-            raise FetchFailed(
+            data = read_bounded(response, deadline)
+        except (HTTPError, FetchFailed, ServerTimeout, ServerAnswerInvalid) as error:
+            # Not the caller's kinds: it is no KBS that fails to answer here.
+            raise EvidenceNotMade(
                 f"Azure's metadata service does not answer ({type(error).__name__})"
             ) from error
-        data = read_bounded(response, deadline)
         if response.status != _OK:
-            raise FetchFailed(f"Azure's metadata service answers status {response.status}")
+            raise EvidenceNotMade(f"Azure's metadata service answers status {response.status}")
         if len(data) > _MAX_BODY:
             raise EvidenceNotMade("Azure's metadata service answers more than it should")
         return data

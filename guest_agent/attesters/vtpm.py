@@ -13,6 +13,7 @@ Source: TPM 2.0 Library Part 3; TCG PC Client Platform TPM Profile 1.05, section
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -22,10 +23,13 @@ from guest_agent.errors import EvidenceNotMade, RuntimeRegisterInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
 
 PCR_COUNT: Final = 24
 DIGEST_BYTES: Final = 32
 MAX_QUALIFYING_DATA: Final = 64  # TPM2B_DATA holds a TPMT_HA: 66 bytes with SHA-512
+_DYNAMIC_PCRS: Final = range(17, 23)
 _FIRST_RUNTIME_PCR: Final = 8  # 0 to 7 are the firmware's
 _RSASSA_SHA256: Final = bytes.fromhex("0014000b")  # TPMT_SIGNATURE: sigAlg, hash
 _SELECTION: Final = "sha256:" + ",".join(map(str, range(PCR_COUNT)))
@@ -89,6 +93,18 @@ class Vtpm:
                 self._opened.close()
             self._opened, self._key_made = None, False
 
+    def __enter__(self) -> Self:
+        """Nothing more to open."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
     def quote(self, data: bytes) -> Quote:
         """A quote over all PCRs of the SHA-256 bank.
 
@@ -142,14 +158,23 @@ class Vtpm:
 
     def extend(self, register: int, digest: bytes) -> None:
         """Extend a PCR of the SHA-256 bank; errors as ``quote``."""
-        with self.lock:
-            arguments = [f"{register}:sha256={digest.hex()}"]
-            self._tools.run("tpm2_pcrextend", arguments, failure=f"extend PCR {register}")
+        arguments = [f"{register}:sha256={digest.hex()}"]
+        try:
+            with self.lock:
+                self._tools.run("tpm2_pcrextend", arguments, failure=f"extend PCR {register}")
+        except EvidenceNotMade as error:
+            if register not in _DYNAMIC_PCRS:
+                raise
+            raise EvidenceNotMade(
+                str(error),
+                advice="Most TPMs keep PCRs 17 to 22 for the dynamic root of trust: use one of 8 to 15.",
+            ) from error
 
     @property
     def _tools(self) -> Tpm2Tools:
         if self._opened is None:
             self._opened = self._make_tools(self._tcti)
+            weakref.finalize(self, self._opened.close)  # also where nobody calls close
         return self._opened
 
     def _key(self) -> str:

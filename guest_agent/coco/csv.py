@@ -53,11 +53,19 @@ class CsvAttester:
     Args:
         root: of the file system.
         device: ``/dev/csv-guest``.
+        agent_log: the agent's event log; None for its usual place.
     """
 
-    def __init__(self, root: Path = Path("/"), *, device: Device | None = None) -> None:
+    def __init__(
+        self,
+        root: Path = Path("/"),
+        *,
+        device: Device | None = None,
+        agent_log: Path | None = None,
+    ) -> None:
         """Keep the paths; nothing is opened yet."""
         self._root = root
+        self._agent_log = agent_log or root / event_log.AAEL
         self._device = device or Device(root / csv_guest.DEVICE.relative_to("/"))
         self._registers = CsvRegisters(self._device)
 
@@ -81,7 +89,7 @@ class CsvAttester:
         """
         with self._registers.lock:
             report = csv_guest.get_report(self._device, fitted(report_data, _USER_DATA))
-            log = event_log.cc_event_log(self._root / event_log.CCEL, self._root / event_log.AAEL)
+            log = event_log.cc_event_log(self._root / event_log.CCEL, self._agent_log)
         extended = report.version > 1
         document: dict[str, Any] = {
             "attestation_report": {

@@ -69,12 +69,14 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
         vtpm: a TPM by its TCTI and the handle of its attestation key.
         environment: the process's.
         ak_handle: persistent handle of a TPM's own attestation key; None to make one.
+        agent_log: the agent's event log, which TDX and CSV evidence carries; None for its usual place.
     """
 
     tsm: Callable[[Path], TsmReports] = TsmReports
     vtpm: Callable[[str, str | None], Any] = lambda tcti, handle: Vtpm(tcti, handle=handle)
     environment: Mapping[str, str] = os.environ
     ak_handle: str | None = None
+    agent_log: Path | None = None
 
 
 def detect(
@@ -187,7 +189,7 @@ class _Guest:
         return self.make_tdx() if found else None
 
     def make_tdx(self) -> CocoAttester:
-        return TdxAttester(self._root, tsm=self._tsm)
+        return TdxAttester(self._root, tsm=self._tsm, agent_log=self._probes.agent_log)
 
     def sgx(self) -> CocoAttester | None:
         gramine = (self._root / GRAMINE / "quote").exists()
@@ -220,7 +222,7 @@ class _Guest:
         return self.make_csv() if (self._root / "dev/csv-guest").exists() else None
 
     def make_csv(self) -> CocoAttester:
-        return CsvAttester(self._root)
+        return CsvAttester(self._root, agent_log=self._probes.agent_log)
 
     def cca(self) -> CocoAttester | None:
         return self.make_cca() if self._provider() == CCA else None

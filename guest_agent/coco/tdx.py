@@ -79,11 +79,19 @@ class TdxAttester:
     Args:
         root: of the file system.
         tsm: makes quotes.
+        agent_log: the agent's event log; None for its usual place.
     """
 
-    def __init__(self, root: Path = Path("/"), *, tsm: TsmReports | None = None) -> None:
+    def __init__(
+        self,
+        root: Path = Path("/"),
+        *,
+        tsm: TsmReports | None = None,
+        agent_log: Path | None = None,
+    ) -> None:
         """Keep the paths; nothing is opened yet."""
         self._root = root
+        self._agent_log = agent_log or root / event_log.AAEL
         self._tsm = tsm or TsmReports(root / REPORT_FOLDER.relative_to("/"))
         self._registers = TdxRegisters(root / MEASUREMENTS)
 
@@ -107,7 +115,7 @@ class TdxAttester:
         """
         with self._registers.lock:
             quote = self._tsm.report(fitted(report_data, _REPORT_DATA), TDX).outblob
-            log = event_log.cc_event_log(self._root / event_log.CCEL, self._root / event_log.AAEL)
+            log = event_log.cc_event_log(self._root / event_log.CCEL, self._agent_log)
         if not quote:
             raise EvidenceNotMade("the quoting service gave an empty quote")
         return {"cc_eventlog": None if log is None else b64_encode(log), "quote": b64_encode(quote)}

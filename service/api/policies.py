@@ -1,8 +1,8 @@
 """``/v1/policies``: versions of policies, and which of them decides.
 
-A Rego policy (kinds ``appraisal`` and ``release``) is compiled by the configured engine before it is
-stored, which holds it to the project's profile too. A trust policy (kind ``trust``) is the JSON
-document of ``provenance.trust``; it is parsed, any Rego in it is compiled, and its canonical text is
+A Rego policy (kinds ``appraisal``, ``release`` and ``resource``) is compiled by the configured engine
+before it is stored, which holds it to the project's profile too. A trust policy (kind ``trust``) is the
+JSON document of ``provenance.trust``; it is parsed, any Rego in it is compiled, and its canonical text is
 what is stored, so that the version's digest is the trust policy's own; of a signed one the envelope is
 stored (``service.trust_gate``), and serials only rise (``policy.serials``).
 
@@ -211,5 +211,5 @@ def _kind(call: Call) -> PolicyKind:
         return PolicyKind(call.path["kind"])
     except ValueError as error:
         raise NotFound(
-            "no such kind of policy", advice="The kinds are appraisal, release and trust."
+            "no such kind of policy", advice="The kinds are appraisal, release, resource and trust."
         ) from error

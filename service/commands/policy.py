@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from policy.testing import CaseResult
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_KINDS = click.Choice(["appraisal", "release", "trust"])
+_KINDS = click.Choice(["appraisal", "release", "resource", "trust"])
 _MAX_POLICY_BYTES = 1 << 20
 _MAX_CASES_BYTES = 16 << 20
 
@@ -52,6 +52,7 @@ def check(file: Path, kind: str, opa: str | None, as_json: bool) -> None:
         return
     report = run_check(text, _kind(kind), _engines(opa))
     lines = [f"{file}:{item.line}:{item.column}: {item.message} [{item.code}]" for item in report.problems]
+    lines += [f"{file}:{item.line}: warning: {item.message} [{item.code}]" for item in report.warnings]
     names = ", ".join(report.reference_names) or "none"
     lines.append(f"accepted: sha256 {report.digest}, reference names: {names}" if report.ok else "refused")
     output.emit(report, as_json=as_json, text=lambda: "\n".join(lines))
@@ -94,7 +95,12 @@ def test(file: Path, cases: Path, kind: str, opa: str | None, as_json: bool) -> 
 
 @command.command()
 @click.argument("file", type=_FILE, required=False)
-@click.option("--input", "input_file", type=_FILE, help="The policy input, JSON.")
+@click.option(
+    "--input",
+    "input_file",
+    type=_FILE,
+    help="The policy input, JSON; of kind resource an object of `claims` and `data`.",
+)
 @_kind_option
 @click.option("--policy", type=_FILE, help="A trust policy, to explain its decision on --attestation.")
 @click.option("--attestation", type=_FILE, help="DSSE envelope or Sigstore bundle.")

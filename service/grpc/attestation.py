@@ -8,7 +8,7 @@ since it makes the nonces of all others itself. What is not understood is refuse
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from coco import tees, verification
 from coco.attestation import InitDataToml
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SERVICE = "attestation.AttestationService"
 
 
-class AttestationServicer(stubs.AttestationServiceServicer):  # type: ignore[misc]
+class AttestationServicer(stubs.AttestationServiceServicer):
     """Serves the methods.
 
     Args:
@@ -44,10 +44,21 @@ class AttestationServicer(stubs.AttestationServiceServicer):  # type: ignore[mis
 
     def __init__(self, services: Services) -> None:
         """Wrap the handlers."""
-        wrap = partial(_wrapped, services)
-        self._evaluate = wrap("AttestationEvaluate", "Attestation evaluation failed", _evaluate)
-        self._set_policy = wrap("SetAttestationPolicy", "Set Attestation Policy Failed", _set_policy)
-        self._challenge = wrap("GetAttestationChallenge", "Challenge", _challenge)
+        self._evaluate = unary(
+            services,
+            f"/{SERVICE}/AttestationEvaluate",
+            "Attestation evaluation failed",
+            partial(_evaluate, services),
+        )
+        self._set_policy = unary(
+            services,
+            f"/{SERVICE}/SetAttestationPolicy",
+            "Set Attestation Policy Failed",
+            partial(_set_policy, services),
+        )
+        self._challenge = unary(
+            services, f"/{SERVICE}/GetAttestationChallenge", "Challenge", partial(_challenge, services)
+        )
 
     def AttestationEvaluate(  # noqa: N802 (name of the contract)
         self, request: pb.AttestationRequest, context: grpc.ServicerContext
@@ -66,10 +77,6 @@ class AttestationServicer(stubs.AttestationServiceServicer):  # type: ignore[mis
     ) -> pb.ChallengeResponse:
         """Give what a TEE needs before evidence is collected."""
         return self._challenge(request, context)
-
-
-def _wrapped(services: Services, name: str, failing: str, handle: Any) -> Any:
-    return unary(services, f"/{SERVICE}/{name}", failing, partial(handle, services))
 
 
 def _evaluate(services: Services, request: pb.AttestationRequest, call: GrpcCall) -> pb.AttestationResponse:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 from urllib.parse import unquote
 
 import grpc
@@ -80,25 +80,23 @@ def unary(
     def serve(request: _Request, context: grpc.ServicerContext) -> _Response:
         started = time.perf_counter()
         request_id = new_request_id()
-        refusal: TouchstoneError | None = None
-        answer: Any = None
         if _too_late(context):
             context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the call began")
         try:
-            answer = handle(request, _call_of(context, services.clock()))
+            outcome: _Response | TouchstoneError = handle(request, _call_of(context, services.clock()))
         except TouchstoneError as error:
-            refusal = error
+            outcome = error
         except Exception as error:  # noqa: BLE001 (nothing of it may reach the caller)
             _LOG.error("unexpected failure", exc_info=error, extra={"fields": {"request_id": request_id}})
-            refusal = InternalError("the server failed to handle the call")
-        code = grpc.StatusCode.OK if refusal is None else code_of(refusal)
+            outcome = InternalError("the server failed to handle the call")
+        code = code_of(outcome) if isinstance(outcome, TouchstoneError) else grpc.StatusCode.OK
         seconds = time.perf_counter() - started
         metrics.request_done(_METHOD, method, code.value[0], seconds)
         if log_requests:
             _log_request(method, code, seconds, request_id)
-        if refusal is not None:
-            _refuse(context, refusal, code, failing, request_id)
-        return answer
+        if isinstance(outcome, TouchstoneError):
+            _refuse(context, outcome, code, failing, request_id)
+        return outcome
 
     return serve
 
@@ -158,8 +156,8 @@ def _refuse(
     code: grpc.StatusCode,
     failing: str,
     request_id: str,
-) -> None:
-    """End the call; raises, as the library wants it."""
+) -> NoReturn:
+    """End the call, by raising what the library wants."""
     metrics.refused(error.code)
     fields = {"request_id": request_id, "code": error.code, "status": code.name, "cause": error.message}
     server_fault = code in {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE}
@@ -169,6 +167,7 @@ def _refuse(
     if isinstance(error, AccessError):
         text = f"{error.message}. {error.advice}"
     context.abort(code, text[:_MAX_DETAILS])
+    raise AssertionError  # not reached: abort raises
 
 
 def _log_request(method: str, code: grpc.StatusCode, seconds: float, request_id: str) -> None:

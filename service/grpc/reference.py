@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from service.coco import admission
 from service.grpc import access
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SERVICE = "reference.ReferenceValueProviderService"
 
 
-class ReferenceServicer(stubs.ReferenceValueProviderServiceServicer):  # type: ignore[misc]
+class ReferenceServicer(stubs.ReferenceValueProviderServiceServicer):
     """Serves the methods.
 
     Args:
@@ -33,10 +33,24 @@ class ReferenceServicer(stubs.ReferenceValueProviderServiceServicer):  # type: i
 
     def __init__(self, services: Services) -> None:
         """Wrap the handlers."""
-        wrap = partial(_wrapped, services)
-        self._query = wrap("QueryReferenceValue", "Failed to query reference values", _query)
-        self._register = wrap("RegisterReferenceValue", "Register reference value", _register)
-        self._list = wrap("ListReferenceValues", "Failed to list reference values", _list)
+        self._query = unary(
+            services,
+            f"/{SERVICE}/QueryReferenceValue",
+            "Failed to query reference values",
+            partial(_query, services),
+        )
+        self._register = unary(
+            services,
+            f"/{SERVICE}/RegisterReferenceValue",
+            "Register reference value",
+            partial(_register, services),
+        )
+        self._list = unary(
+            services,
+            f"/{SERVICE}/ListReferenceValues",
+            "Failed to list reference values",
+            partial(_list, services),
+        )
 
     def QueryReferenceValue(  # noqa: N802 (name of the contract)
         self, request: pb.ReferenceValueQueryRequest, context: grpc.ServicerContext
@@ -55,10 +69,6 @@ class ReferenceServicer(stubs.ReferenceValueProviderServiceServicer):  # type: i
     ) -> pb.ReferenceValueListResponse:
         """Give every value."""
         return self._list(request, context)
-
-
-def _wrapped(services: Services, name: str, failing: str, handle: Any) -> Any:
-    return unary(services, f"/{SERVICE}/{name}", failing, partial(handle, services))
 
 
 def _query(

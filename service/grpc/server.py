@@ -101,12 +101,12 @@ class GrpcServers:
             maximum_concurrent_rpcs=settings.threads * _QUEUED_PER_THREAD,
         )
         names = [reference.SERVICE]
-        reference_pb2_grpc.add_ReferenceValueProviderServiceServicer_to_server(
+        reference_pb2_grpc.add_ReferenceValueProviderServiceServicer_to_server(  # type: ignore[no-untyped-call]
             reference.ReferenceServicer(self._services), server
         )
         if key == "attestation":
             names.append(attestation.SERVICE)
-            attestation_pb2_grpc.add_AttestationServiceServicer_to_server(
+            attestation_pb2_grpc.add_AttestationServiceServicer_to_server(  # type: ignore[no-untyped-call]
                 attestation.AttestationServicer(self._services), server
             )
         servicer = health.HealthServicer()

@@ -253,6 +253,8 @@ def test_an_attester_that_fails_is_told_and_nothing_is_sent(server):
         (error(401, "PluginInternalError", "Plugin internal error"), KbsResourceUnknown),
         (Recorded(404, {}, b"not here"), KbsResourceUnknown),
         (error(500, "Other"), KbsRefused),
+        (error(429, "PluginInternalError"), KbsRefused),
+        (error(400, "PluginInternalError"), KbsRefused),
         (Recorded(405, {}, b""), KbsRefused),
         (Recorded(302, {"Location": "http://127.0.0.1:1/"}, b""), KbsRefused),
     ],
@@ -329,8 +331,10 @@ def test_an_authority_that_is_not_ours_is_not_believed(tmp_path):
 
     authority, context = _certificate(tmp_path, "ours", "localhost")
     with Kbs(context) as server:
+        pauses = Pauses()
         with pytest.raises(KbsUnreachable, match="certificate"):
-            client(server).attest()
+            client(server, sleep=pauses).attest()
+        assert pauses == []
         assert client(server, ca_file=authority).get_resource(PATH) == SECRET
 
 

@@ -274,3 +274,18 @@ def test_the_log_replays_to_a_real_tpm(tmp_path):
         with pytest.raises(RuntimeRegisterInvalid):
             measurements.extend(*PULL, register_index=4)
         attester.registers.close()
+
+
+@pytest.mark.xdist_group("swtpm")
+def test_a_register_that_the_tpm_keeps_to_itself_is_told_and_not_logged(tmp_path):
+    require_swtpm()
+    with SwTpm() as tpm:
+        attester = TpmCocoAttester(Vtpm(tpm.tcti))
+        measurements = RuntimeMeasurements(attester, enabled=True, log=tmp_path / "log")
+        with pytest.raises(EvidenceNotMade) as caught:
+            measurements.extend(*PULL)
+        assert "8 to 15" in caught.value.advice
+        measurements.extend(*PULL, register_index=14)
+        events = aael.parse_log((tmp_path / "log").read_bytes(), "sha256")
+        assert [event.pcr for event in events] == [14]
+        assert aael.replay(events, "sha256", {})[14].hex() == tpm.registers("sha256", [14])[14]

@@ -21,6 +21,7 @@ from service import composition, openapi, settings
 from service.api import TABLES
 from service.app import create_app
 from service.feed.key import public_pem
+from tests.service.coco.documents import ALLOW_ALL, firmware_document, request
 from tests.service.harness import Clock, ContractClient
 from tests.service.world import GOOD, OTHER, Publisher, World
 
@@ -69,6 +70,7 @@ def tour(world: World) -> None:
     first = _tour_attestations(world)
     _tour_policies(client)
     _tour_secrets(world)
+    _tour_attestation_service(world)
     _tour_retractions(world, first)
     client.get("/v1/audit", action="secret.put", limit=1)
     client.post("/v1/audit/verify")
@@ -111,6 +113,17 @@ def _tour_policies(client: ContractClient) -> None:
     assert [item["version"] for item in versions["items"]] == [2, 1]
     back = client.post("/v1/policies/release/strict/rollback", {"expected": 2})
     assert back.json["version"] == 1
+
+
+def _tour_attestation_service(world: World) -> None:
+    client = world.client
+    document = firmware_document(world.firmware, measurement=GOOD)
+    assert client.post("/attestation", {"verification_requests": [request(document)]}).status == 200
+    policy = {"policy_id": "tour_cpu", "policy": b64url_encode(ALLOW_ALL.encode())}
+    assert client.post("/policy", policy).status == 200
+    assert {"policy-id": "tour_cpu"} in client.get("/policy").json
+    assert client.get("/policy/tour_cpu").body == ALLOW_ALL.encode()
+    assert client.post("/challenge", {"tee": "snp", "tee_params": ""}).status == 200
 
 
 def _tour_secrets(world: World) -> None:

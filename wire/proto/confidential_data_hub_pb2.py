@@ -24,13 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&wire/proto/confidential_data_hub.proto\x12\x03\x61pi\"#\n\x11UnsealSecretInput\x12\x0e\n\x06secret\x18\x01 \x01(\x0c\"\'\n\x12UnsealSecretOutput\x12\x11\n\tplaintext\x18\x01 \x01(\x0c\"*\n\x12GetResourceRequest\x12\x14\n\x0cResourcePath\x18\x01 \x01(\t\"\'\n\x13GetResourceResponse\x12\x10\n\x08Resource\x18\x01 \x01(\x0c\x32X\n\x13SealedSecretService\x12\x41\n\x0cUnsealSecret\x12\x16.api.UnsealSecretInput\x1a\x17.api.UnsealSecretOutput\"\x00\x32X\n\x12GetResourceService\x12\x42\n\x0bGetResource\x12\x17.api.GetResourceRequest\x1a\x18.api.GetResourceResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&wire/proto/confidential_data_hub.proto\x12\x03\x61pi\"#\n\x11UnsealSecretInput\x12\x0e\n\x06secret\x18\x01 \x01(\x0c\"\'\n\x12UnsealSecretOutput\x12\x11\n\tplaintext\x18\x01 \x01(\x0c\"*\n\x12GetResourceRequest\x12\x14\n\x0cResourcePath\x18\x01 \x01(\t\"\'\n\x13GetResourceResponse\x12\x10\n\x08Resource\x18\x01 \x01(\x0c\"\xb4\x01\n\x12SecureMountRequest\x12\x13\n\x0bvolume_type\x18\x01 \x01(\t\x12\x35\n\x07options\x18\x02 \x03(\x0b\x32$.api.SecureMountRequest.OptionsEntry\x12\r\n\x05\x66lags\x18\x03 \x03(\t\x12\x13\n\x0bmount_point\x18\x04 \x01(\t\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x15\n\x13SecureMountResponse\":\n\x10ImagePullRequest\x12\x11\n\timage_url\x18\x01 \x01(\t\x12\x13\n\x0b\x62undle_path\x18\x02 \x01(\t\",\n\x11ImagePullResponse\x12\x17\n\x0fmanifest_digest\x18\x01 \x01(\t2X\n\x13SealedSecretService\x12\x41\n\x0cUnsealSecret\x12\x16.api.UnsealSecretInput\x1a\x17.api.UnsealSecretOutput\"\x00\x32X\n\x12GetResourceService\x12\x42\n\x0bGetResource\x12\x17.api.GetResourceRequest\x1a\x18.api.GetResourceResponse\"\x00\x32X\n\x12SecureMountService\x12\x42\n\x0bSecureMount\x12\x17.api.SecureMountRequest\x1a\x18.api.SecureMountResponse\"\x00\x32P\n\x10ImagePullService\x12<\n\tPullImage\x12\x15.api.ImagePullRequest\x1a\x16.api.ImagePullResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'wire.proto.confidential_data_hub_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SECUREMOUNTREQUEST_OPTIONSENTRY']._loaded_options = None
+  _globals['_SECUREMOUNTREQUEST_OPTIONSENTRY']._serialized_options = b'8\001'
   _globals['_UNSEALSECRETINPUT']._serialized_start=47
   _globals['_UNSEALSECRETINPUT']._serialized_end=82
   _globals['_UNSEALSECRETOUTPUT']._serialized_start=84
@@ -39,8 +41,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRESOURCEREQUEST']._serialized_end=167
   _globals['_GETRESOURCERESPONSE']._serialized_start=169
   _globals['_GETRESOURCERESPONSE']._serialized_end=208
-  _globals['_SEALEDSECRETSERVICE']._serialized_start=210
-  _globals['_SEALEDSECRETSERVICE']._serialized_end=298
-  _globals['_GETRESOURCESERVICE']._serialized_start=300
-  _globals['_GETRESOURCESERVICE']._serialized_end=388
+  _globals['_SECUREMOUNTREQUEST']._serialized_start=211
+  _globals['_SECUREMOUNTREQUEST']._serialized_end=391
+  _globals['_SECUREMOUNTREQUEST_OPTIONSENTRY']._serialized_start=345
+  _globals['_SECUREMOUNTREQUEST_OPTIONSENTRY']._serialized_end=391
+  _globals['_SECUREMOUNTRESPONSE']._serialized_start=393
+  _globals['_SECUREMOUNTRESPONSE']._serialized_end=414
+  _globals['_IMAGEPULLREQUEST']._serialized_start=416
+  _globals['_IMAGEPULLREQUEST']._serialized_end=474
+  _globals['_IMAGEPULLRESPONSE']._serialized_start=476
+  _globals['_IMAGEPULLRESPONSE']._serialized_end=520
+  _globals['_SEALEDSECRETSERVICE']._serialized_start=522
+  _globals['_SEALEDSECRETSERVICE']._serialized_end=610
+  _globals['_GETRESOURCESERVICE']._serialized_start=612
+  _globals['_GETRESOURCESERVICE']._serialized_end=700
+  _globals['_SECUREMOUNTSERVICE']._serialized_start=702
+  _globals['_SECUREMOUNTSERVICE']._serialized_end=790
+  _globals['_IMAGEPULLSERVICE']._serialized_start=792
+  _globals['_IMAGEPULLSERVICE']._serialized_end=872
 # @@protoc_insertion_point(module_scope)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import tomllib
 import urllib.parse
 from pathlib import Path
 from typing import Any
 
 import pytest
 import rfc8785
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask.testing import FlaskClient
+from joserfc import jwt
+from joserfc.jwk import ECKey
 
 from common.encoding import b64_encode, b64url_encode
+from policy.port import PolicyKind
 from service import settings
 from service.app import create_app
 from service.composition import Services
@@ -450,3 +457,59 @@ def test_origin_that_no_browser_sends_is_refused_at_start(origin: str) -> None:
 def test_path_of_the_api_is_not_decoded_twice(client: ContractClient) -> None:
     answer = client.call("GET", f"/policy/{urllib.parse.quote('..%2fx_cpu')}")
     assert answer.status == 400
+
+
+# Administrators of the KBS
+
+
+@pytest.fixture
+def provider(tmp_path: Path) -> ec.EllipticCurvePrivateKey:
+    key = ec.generate_private_key(ec.SECP256R1())
+    (tmp_path / "idp.pem").write_bytes(
+        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    return key
+
+
+def admin_jwt(key: ec.EllipticCurvePrivateKey, role: str) -> str:
+    claims = {"sub": "alice", "role": role, "exp": int(NOW.timestamp()) + 60}
+    return jwt.encode({"alg": "ES256"}, claims, ECKey.import_key(key))
+
+
+def test_administrator_of_the_kbs_writes_by_the_rule_for_the_kbs_route(
+    make_services: MakeServices, provider: ec.EllipticCurvePrivateKey, tmp_path: Path
+) -> None:
+    admin = {
+        "providers": [{"name": "idp", "public_key": str(tmp_path / "idp.pem")}],
+        "acls": [
+            {"role": "author", "allowed_endpoints": "^/kbs/v0/attestation-policy$", "methods": ["POST"]},
+            {"role": "reader", "allowed_endpoints": "^/kbs/v0/attestation-policy$", "methods": ["GET"]},
+            {"role": "other", "allowed_endpoints": "^/kbs/v0/resource/.+$"},
+        ],
+    }
+    services = make_services(coco={"admin": admin})
+    client = ContractClient(create_app(services))
+    assert put(client, "mine_cpu", ALLOW_ALL, token=admin_jwt(provider, "author")).status == 200
+    version = services.policy_store.active(PolicyKind.APPRAISAL, "mine_cpu")
+    assert version.created_by == "alice (idp)"
+    for role in ("reader", "other"):
+        answer = put(client, "other_cpu", ALLOW_ALL, token=admin_jwt(provider, role))
+        assert (answer.status, answer.code) == (401, "coco.admin_denied")
+    stranger = ec.generate_private_key(ec.SECP256R1())
+    assert put(client, "other_cpu", ALLOW_ALL, token=admin_jwt(stranger, "author")).status == 401
+    assert client.call("GET", "/policy/mine_cpu", token=admin_jwt(provider, "reader")).status == 200
+    assert client.call("GET", "/policy/mine_cpu", token=admin_jwt(provider, "author")).status == 401
+
+
+def test_nothing_is_served_where_the_protocols_are_off(make_services: MakeServices) -> None:
+    client = ContractClient(create_app(make_services(coco={"enabled": False})))
+    for method, path in (("POST", "/attestation"), ("POST", "/policy"), ("GET", "/policy/default_cpu")):
+        assert client.call(method, path, {} if method == "POST" else None).status == 404
+
+
+def test_configuration_of_the_manual_is_one() -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs" / "attestation-service.md").read_text("utf-8")
+    blocks = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 1
+    built = settings.build(tomllib.loads(blocks[0]))
+    assert built.grpc.unauthenticated_writes == "loopback"

@@ -38,7 +38,9 @@ def _ok(call: str, who: str, sends: str) -> Case:
     return Case(call, who, sends, 200, 200)
 
 
-def _no(call: str, who: str, sends: str, variant: str, accurate: int = 401, reference: int = 401) -> Case:
+def _no(  # noqa: PLR0917 (rows of a table)
+    call: str, who: str, sends: str, variant: str, accurate: int = 401, reference: int = 401
+) -> Case:
     return Case(call, who, sends, accurate, reference, variant)
 
 

@@ -88,11 +88,18 @@ DIFFERENCES: Final = (
         },
     ),
     Difference(
-        "`trust_claims` with an unknown name, or empty",
-        "the connection is cut; or 500",
+        "`trust_claims` with an unknown name",
+        "accepted; the connection is cut when it is used",
+        "refused when it is set; where it is made while evaluating, the submodule is contraindicated",
+        "it could never decide; a policy that goes wrong denies, and breaks nothing",
+        {"32/9": (500, "no-such-claim"), "32/10": (500, "'bogus_cpu'")},
+    ),
+    Difference(
+        "empty `trust_claims`",
+        "500",
         "a token whose submodule is contraindicated",
-        "a policy that goes wrong denies, and breaks nothing",
-        {"32/10": (200, "eyJ"), "32/12": (200, "eyJ")},
+        "a policy that claims nothing denies",
+        {"32/12": (200, "eyJ")},
     ),
     Difference(
         "a refused reference-value message",

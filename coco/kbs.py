@@ -192,8 +192,12 @@ class KbsApi:
         attestation = _decoded(_ATTESTATION, call.body, "deserialize Attestation")
         if attestation.runtime_data.nonce != session.nonce:
             raise SessionInvalid("the runtime data has another nonce than the session")
-        requests = verification_requests(attestation, session.tee)
-        attested = self._attestation.evaluate(requests, now, session=session)
+        try:
+            requests = verification_requests(attestation, session.tee)
+            attested = self._attestation.evaluate(requests, now, session=session)
+        except TooLarge as error:
+            # The body was not; a part of the evidence is, and that reads like every other fault of it.
+            raise Malformed(error.message, advice=error.advice) from error
         self._sessions.attested(session, attested.token)
         # The guest's next call shows this token, mostly to this process.
         self._requesters.remember(attested.token)

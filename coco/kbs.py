@@ -15,6 +15,7 @@ other evidence than the call's. Errors are mapped to the reference's in ``coco.r
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,7 +39,7 @@ from coco.plugins.port import PluginCall
 from coco.plugins.resource import resource_ref
 from coco.release import RESOURCE_PLUGIN
 from common import runtime_data, strict_json
-from common.errors import InputError, Malformed
+from common.errors import InputError, Malformed, TooLarge
 from wire.kbs import (
     SESSION_COOKIE,
     Attestation,
@@ -49,7 +50,7 @@ from wire.kbs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from coco.admin import Admin, AdminGate
@@ -191,8 +192,12 @@ class KbsApi:
         attestation = _decoded(_ATTESTATION, call.body, "deserialize Attestation")
         if attestation.runtime_data.nonce != session.nonce:
             raise SessionInvalid("the runtime data has another nonce than the session")
-        requests = verification_requests(attestation, session.tee)
-        attested = self._attestation.evaluate(requests, now, session=session)
+        try:
+            requests = verification_requests(attestation, session.tee)
+            attested = self._attestation.evaluate(requests, now, session=session)
+        except TooLarge as error:
+            # The body was not; a part of the evidence is, and that reads like every other fault of it.
+            raise Malformed(error.message, advice=error.advice) from error
         self._sessions.attested(session, attested.token)
         # The guest's next call shows this token, mostly to this process.
         self._requesters.remember(attested.token)
@@ -214,12 +219,15 @@ class KbsApi:
         policy_id = document.get("policy_id")
         if not isinstance(policy_id, str):
             raise PolicyDocumentInvalid("No `policy_id` field inside SetPolicy Request Json")
-        self._policies.set_attestation_policy(policy_id, document["policy"], by=admin.name, now=now)
+        with _policy_input():
+            self._policies.set_attestation_policy(policy_id, document["policy"], by=admin.name, now=now)
         return KbsAnswer(content_type="")
 
     def _set_resource_policy(self, call: KbsCall, now: datetime) -> KbsAnswer:
         admin = self._admitted(call, now)
-        self._policies.set_resource_policy(_policy_document(call.body)["policy"], by=admin.name, now=now)
+        document = _policy_document(call.body)
+        with _policy_input():
+            self._policies.set_resource_policy(document["policy"], by=admin.name, now=now)
         return KbsAnswer(content_type="")
 
     def _resource_policy_ids(self, call: KbsCall, now: datetime) -> KbsAnswer:
@@ -380,6 +388,17 @@ def _policy_document(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict) or not isinstance(document.get("policy"), str):
         raise PolicyDocumentInvalid("No `policy` field inside SetPolicy Request Json")
     return document
+
+
+@contextmanager
+def _policy_input() -> Iterator[None]:
+    """A policy that is not base64 of text, or an id that is none, is a fault of the document."""
+    try:
+        yield
+    except TooLarge:
+        raise
+    except InputError as error:
+        raise PolicyDocumentInvalid(error.message, advice=error.advice) from error
 
 
 def _encrypted(resource: EncryptedResource) -> KbsAnswer:

@@ -101,9 +101,9 @@ class ResourcePlugin:
         """An administrator's call. The store writes the audit record with the change.
 
         Raises:
-            PluginFailed: no such call, a path or page that is not one, or a guest's GET.
+            PluginFailed: no such call, a path or page that is not one, nothing to store, or a guest's GET.
             SecretNotFound: nothing of that name is stored any more.
-            TooLarge: empty, or over the store's limit.
+            TooLarge: over the store's limit.
             AuditUnavailable: nothing was done.
         """
         if _is_release(call):
@@ -112,6 +112,8 @@ class ResourcePlugin:
             return self._list(call)
         ref = resource_ref(call)
         if call.method == "POST":
+            if not call.body:
+                raise PluginFailed("a resource has at least one byte")
             self._secrets.put(ref, call.body, by=by, now=now, policy=self._release_policy)
         else:
             _require_present(self._secrets.describe(ref))

@@ -114,11 +114,12 @@ class KbsRoutes:
             )
             return self._answer(self._api.handle(call, now))
         except TouchstoneError as error:
-            return self._refuse(error, segments, request_id)
+            return self._refuse(error, method, segments, request_id)
         except Exception as error:  # noqa: BLE001 (nothing of it may reach the caller)
             _LOG.error("unexpected failure", exc_info=error, extra={"fields": {"request_id": request_id}})
             metrics.refused("internal.error")
-            return self._refuse(TouchstoneError("the server failed"), segments, request_id, logged=True)
+            failed = TouchstoneError("the server failed")
+            return self._refuse(failed, method, segments, request_id, logged=True)
 
     def _answer(self, answer: KbsAnswer) -> tuple[int, list[tuple[str, str]], bytes]:
         headers = [("Content-Type", answer.content_type)] if answer.content_type else []
@@ -131,9 +132,16 @@ class KbsRoutes:
         return f"{SESSION_COOKIE}={session.cookie}; Expires={expires}{self._cookie}"
 
     def _refuse(
-        self, error: TouchstoneError, segments: tuple[str, ...], request_id: str, *, logged: bool = False
+        self,
+        error: TouchstoneError,
+        method: str,
+        segments: tuple[str, ...],
+        request_id: str,
+        *,
+        logged: bool = False,
     ) -> tuple[int, list[tuple[str, str]], bytes]:
-        refusal = refusals.refusal_of(error, attesting=segments == ("attest",))
+        attesting = method == "POST" and segments == ("attest",)
+        refusal = refusals.refusal_of(error, attesting=attesting)
         status = refusal.accurate if self._accurate else refusal.reference
         if not logged:
             metrics.refused(error.code)

@@ -37,6 +37,12 @@ from verifier.tables import appraisal
 
 pytestmark = pytest.mark.xdist_group("server")
 RESOURCE = "vault/key/one"
+SHIPPED_POLICIES = {
+    ("appraisal", "default"),
+    *(("appraisal", f"default_{name}") for name in ("cpu", "dcu", "gpu", "nvidia-dpu", "ppcie", "switch")),
+    ("release", "default"),
+    ("resource", "resource-policy"),
+}
 
 
 on_both_engines = pytest.mark.parametrize("server", ["gunicorn", "granian"], indirect=True)
@@ -238,9 +244,8 @@ def test_production_server_over_tls(tmp_path: Path, engine: str) -> None:
     with RunningServer(tmp_path, {}, workers=1, tls=Authority(), engine=engine) as server:
         health = ApiClient(server.url, ca_file=server.ca_file).call("GET", "/healthz")
         assert (health["profile"], health["status"]) == ("production", "ok")
-        assert [item["name"] for item in server.admin().call("GET", "/v1/policies")["items"]] == [
-            "default"
-        ] * 2
+        policies = server.admin().call("GET", "/v1/policies")["items"]
+        assert {(item["kind"], item["name"]) for item in policies} == SHIPPED_POLICIES
         with pytest.raises(FetchFailed):
             ApiClient(server.url).call("GET", "/healthz")
         assert server.stop() == 0

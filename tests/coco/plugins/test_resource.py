@@ -119,9 +119,9 @@ def test_the_paths_of_the_reference_are_taken(path):
     assert path_ref(path).id == resource_ref(_call("GET", path)).id == "/".join(path)
 
 
-@pytest.mark.parametrize("body", [b"", b"x" * 4097])
-def test_empty_and_too_large_are_refused(plugin, body, now):
-    with pytest.raises(TooLarge):
+@pytest.mark.parametrize(("body", "refusal"), [(b"", PluginFailed), (b"x" * 4097, TooLarge)])
+def test_empty_and_too_large_are_refused(plugin, body, refusal, now):
+    with pytest.raises(refusal):
         plugin.handle(_call("POST", body=body), by="a", now=now)
 
 

@@ -210,7 +210,7 @@ def test_a_secret_of_the_native_api_keeps_its_release_policy(kbs: Kbs, guest: Gu
     )
     body = {"text": strict, "activate": True}
     native(kbs, "PUT", "/v1/policies/release/strict", body)
-    secret = {"data": b64url(SECRET), "policy": "strict"}
+    secret = {"data": b64url(SECRET), "release_policy": "strict"}
     native(kbs, "PUT", "/v1/resources/default/test/native", secret)
     kbs.admin.resource_policy(ALLOW_ALL)
     denied(get(guest, "resource/default/test/native"))

@@ -13,6 +13,7 @@ _ALL = (
     "guest_size",
     "reference_values",
     "http_appraisals",
+    "kbs",
 )
 
 

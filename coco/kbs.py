@@ -3,8 +3,8 @@
 ``KbsApi.handle`` takes what an HTTP front end read, and reads top to bottom as the routes of the reference:
 
 * ``POST auth``: Request to Challenge; a fresh session in a cookie (``coco.session``).
-* ``POST attest``: the session's nonce is spent *first*; then nonce, runtime data and evidence are held
-  against each other, and the token of the attestation goes out and is kept with the session.
+* ``POST attest``: nonce, runtime data and evidence are held against each other; whatever comes of it spends
+  the nonce; the token goes out and is kept with the session.
 * ``POST attestation-policy``, ``resource-policy``, ``reference-value`` and their ``GET``: administrators.
 * everything else is a plugin: administrators' calls by their token, guests' calls by session or bearer
   token and the resource policy; what needs it is encrypted to the guest's key.
@@ -187,21 +187,22 @@ class KbsApi:
 
     def _attest(self, call: KbsCall, now: datetime) -> KbsAnswer:
         session = self._sessions.open(session_cookie(call.cookie), now)
-        # Before the evidence is looked at, and whatever comes of it.
-        self._sessions.spend(session, now)
-        attestation = _decoded(_ATTESTATION, call.body, "deserialize Attestation")
-        if attestation.runtime_data.nonce != session.nonce:
-            raise SessionInvalid("the runtime data has another nonce than the session")
-        try:
-            requests = verification_requests(attestation, session.tee)
-            attested = self._attestation.evaluate(requests, now, session=session)
-        except TooLarge as error:
-            # The body was not; a part of the evidence is, and that reads like every other fault of it.
-            raise Malformed(error.message, advice=error.advice) from error
-        self._sessions.attested(session, attested.token)
+
+        def evaluate() -> str:
+            attestation = _decoded(_ATTESTATION, call.body, "deserialize Attestation")
+            if attestation.runtime_data.nonce != session.nonce:
+                raise SessionInvalid("the runtime data has another nonce than the session")
+            try:
+                requests = verification_requests(attestation, session.tee)
+                return self._attestation.evaluate(requests, now, session=session).token
+            except TooLarge as error:
+                # The body was not; a part of the evidence is, and that reads like every other fault of it.
+                raise Malformed(error.message, advice=error.advice) from error
+
+        token = self._sessions.attest(session, now, evaluate)
         # The guest's next call shows this token, mostly to this process.
-        self._requesters.remember(attested.token)
-        return KbsAnswer(body=_ENCODER.encode(TokenAnswer(attested.token)), session=session)
+        self._requesters.remember(token)
+        return KbsAnswer(body=_ENCODER.encode(TokenAnswer(token)), session=session)
 
     # Administrators
 

@@ -7,10 +7,11 @@ two hashes and no row.
 Invariants:
 
 * A nonce is 32 bytes that nobody can compute without the key, and never repeats (128 random bits).
-* ``spend`` inserts the session's row, whose id is the primary key, *before* anything of the evidence is
-  looked at: of any number of attestations with one nonce, on any number of replicas, at most one goes on.
-  One that fails has spent its nonce too.
-* Only the spender can then store the token of the session; expired rows are removed in passing.
+* A nonce is spent once: ``attest`` inserts the session's row, whose id is the primary key, with the token
+  in one statement. Of any number of attestations with one nonce, on any number of replicas, at most one
+  has a result; one that fails spends the nonce too. One that comes later, or at the same time to the same
+  process, is refused before anything of its evidence is looked at.
+* Expired rows are removed in passing.
 * Rows of sessions are not waited for until they are on the disk. A power cut may so forget spent nonces,
   and ends every session with them: with SQLite the keys depend on the machine's boot (``boot_id``).
 
@@ -23,11 +24,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from coco import tees
@@ -39,6 +41,8 @@ from storage.database import to_micros
 from storage.prepared import Prepared
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from coco.tees import Tee
     from storage.database import Database
 
@@ -54,10 +58,9 @@ _TEES: Final = (
 )  # fmt: skip
 _SWEEP_EVERY: Final = 256
 _SPEND: Final = Prepared(
-    lambda: insert(kbs_session).values(id=bindparam("id"), expires_at=bindparam("expires_at"))
+    lambda: insert(kbs_session).values({name: bindparam(name) for name in ("id", "expires_at", "token")})
 )
 _OF_SESSION = kbs_session.c.id == bindparam("session_id")
-_KEEP: Final = Prepared(lambda: update(kbs_session).where(_OF_SESSION).values(token=bindparam("token")))
 _TOKEN: Final = Prepared(lambda: select(kbs_session.c.token).where(_OF_SESSION))
 
 
@@ -105,6 +108,8 @@ class KbsSessions:
         self._cookie_key = hmac.digest(key, b"touchstone kbs cookie" + boot_id, "sha256")
         self._lifetime = lifetime
         self._spent = 0
+        self._lock = threading.Lock()
+        self._in_hand: set[str] = set()
 
     def begin(self, tee: Tee, now: datetime) -> KbsSession:
         """A fresh session; nothing is stored."""
@@ -137,27 +142,49 @@ class KbsSessions:
             raise SessionInvalid("the session has expired")
         return session
 
-    def spend(self, session: KbsSession, now: datetime) -> None:
-        """Use the session's nonce up.
+    def attest(self, session: KbsSession, now: datetime, evaluate: Callable[[], str]) -> str:
+        """Use the session's nonce up with what ``evaluate`` comes to, and keep the result.
+
+        Args:
+            session: of the cookie.
+            now: the instant of the attestation.
+            evaluate: verifies the evidence; gives the token, or raises.
 
         Raises:
-            SessionInvalid: it was spent before.
+            SessionInvalid: the nonce is spent, or being spent by another call.
+            Exception: what ``evaluate`` raised; the nonce is spent all the same.
         """
+        if self._database.fast_first(_TOKEN, session_id=session.id) is not None:
+            raise SessionInvalid("the session's nonce is spent")
+        with self._lock:
+            if session.id in self._in_hand:
+                raise SessionInvalid("the session's nonce is being spent")
+            self._in_hand.add(session.id)
+        try:
+            token = self._evaluated(session, now, evaluate)
+            self._spend(session, token, now)
+        finally:
+            with self._lock:
+                self._in_hand.discard(session.id)
+        return token
+
+    def _evaluated(self, session: KbsSession, now: datetime, evaluate: Callable[[], str]) -> str:
+        try:
+            return evaluate()
+        except Exception:
+            self._spend(session, None, now)
+            raise
+
+    def _spend(self, session: KbsSession, token: str | None, now: datetime) -> None:
         try:
             with self._database.write(durable=False) as connection:
                 if self._spent % _SWEEP_EVERY == 0:
-                    connection.execute(
-                        delete(kbs_session).where(kbs_session.c.expires_at <= to_micros(now))
-                    )
-                _SPEND.run(connection, id=session.id, expires_at=to_micros(session.expires))
+                    past = kbs_session.c.expires_at <= to_micros(now)
+                    connection.execute(delete(kbs_session).where(past))
+                _SPEND.run(connection, id=session.id, expires_at=to_micros(session.expires), token=token)
         except IntegrityError as error:
             raise SessionInvalid("the session's nonce is spent") from error
         self._spent += 1
-
-    def attested(self, session: KbsSession, token: str) -> None:
-        """Keep the attestation result of a session that the caller has spent."""
-        with self._database.write(durable=False) as connection:
-            _KEEP.run(connection, session_id=session.id, token=token)
 
     def token(self, session: KbsSession) -> str | None:
         """The attestation result of a session; None before it attested, and where that failed."""

@@ -77,7 +77,7 @@ def _refuse_embedded(envelope: dsse.DsseEnvelope) -> None:
             continue
         try:
             certificate = x509.load_pem_x509_certificate(item.certificate.encode("utf-8"))
-        except ValueError as error:
+        except (ValueError, x509.InvalidVersion) as error:
             raise EnvelopeMalformed("the certificate beside a signature cannot be read") from error
         checks.require(
             "envelope.signatures",

@@ -87,7 +87,7 @@ def anchors(certificates: Sequence[str], crls: Sequence[str], eku: Sequence[str]
         for text in eku:
             x509.ObjectIdentifier(text)
         authorities = all(_is_authority(certificate) for certificate in loaded)
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion) as error:
         raise TrustPolicyInvalid("a certificate, CRL or EKU of an X.509 root cannot be read") from error
     if not authorities:
         raise TrustPolicyInvalid("a certificate of an X.509 root is not a CA certificate")
@@ -106,7 +106,7 @@ def load_chain(chain: Sequence[bytes]) -> tuple[x509.Certificate, ...]:
         loaded = tuple(x509.load_der_x509_certificate(item) for item in chain)
         for certificate in loaded:
             _ = certificate.extensions, certificate.subject
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion) as error:
         raise SignerCertificateInvalid("a certificate of the signer cannot be read") from error
     return loaded
 

@@ -24,7 +24,7 @@ import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
@@ -40,22 +40,24 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from common.errors import DatabaseUnavailable, DependencyMissing, InvalidSetting
 from storage.fast_reader import FastReader, cause_of, keep_inherited
+from storage.grouped import GroupCommit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy import URL, Connection
 
     from storage.prepared import Prepared
 
+T = TypeVar("T")
 _BUSY_TIMEOUT_S = 15.0
 _RESTORE_TIMEOUT_SQL = f"PRAGMA busy_timeout={int(_BUSY_TIMEOUT_S * 1000)}"
 _BUSY_PAUSE_S = 0.02
 # Pages in the log before they are copied into the database file. SQLite's default, 1000, is reached every
 # few dozen releases, which write the same pages again and again: fewer copies cost less.
 _CHECKPOINT_PAGES = 8000
-# A writer holds the lock for some tenths of a millisecond, or as long as its disk takes: each question costs
-# about 40 us of processor, so that the pauses start near the one and grow towards the other.
+# A writer holds the lock for some tenths of a millisecond, or as long as its disk takes: each question
+# costs about 40 us of processor, so that the pauses start near the one and grow towards the other.
 _SHORTEST_PAUSE_S = 0.000_15
 _LONGEST_PAUSE_S = 0.003
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -80,6 +82,7 @@ class Database:
         self.engine = _engine(url)
         self._sqlite = self.engine.dialect.name == "sqlite"
         self._relaxed = self.engine.execution_options(touchstone_relaxed=True)
+        self._grouped = (os.getpid(), GroupCommit(self.write))
         self._fast = FastReader(self.engine, _sqlite_arguments() if self._sqlite else {})
 
     @property
@@ -105,6 +108,29 @@ class Database:
                 yield connection
         except (DBAPIError, PoolTimeoutError) as error:
             _translate(error)
+
+    def write_together(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a durable transaction that it may share with other threads' work.
+
+        For what many requests do at once. On SQLite they so share the wait for the disk
+        (``storage.grouped``); PostgreSQL does that by itself.
+
+        Raises:
+            Exception: what ``work`` raised; what it wrote is undone.
+            DatabaseUnavailable: the database does not answer; nothing was stored.
+        """
+        if self._sqlite:
+            return self._groups().run(work)
+        with self.write() as connection:
+            return work(connection)
+
+    def _groups(self) -> GroupCommit:
+        """Of this process: threads that waited in a parent are not in a child."""
+        pid, groups = self._grouped
+        if pid != os.getpid():
+            groups = GroupCommit(self.write)
+            self._grouped = (os.getpid(), groups)
+        return groups
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -51,6 +51,12 @@ class Prepared:
         """Execute; how many rows were changed."""
         return int(self._run(connection, values).rowcount)
 
+    def many(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+        """Execute once for each of ``rows``; nothing for none."""
+        if rows:
+            texts = [self.text_for(connection.dialect, row) for row in rows]
+            self._execute(connection, "executemany", texts[0][0], [given for _, given in texts])
+
     def text_for(self, dialect: Dialect, values: dict[str, Any]) -> tuple[str, Any]:
         """SQL and parameters as the dialect's driver takes them."""
         known = self._compiled.get(dialect.name)
@@ -62,16 +68,19 @@ class Prepared:
         return text, values if order is None else [values[name] for name in order]
 
     def _run(self, connection: Connection, values: dict[str, Any]) -> Any:
+        return self._execute(connection, "execute", *self.text_for(connection.dialect, values))
+
+    def _execute(self, connection: Connection, method: str, text: str, parameters: Any) -> Any:
         dialect = connection.dialect
-        text, parameters = self.text_for(dialect, values)
         # The driver's connection inside the transaction that SQLAlchemy began and will end.
         cursor = connection.connection.dbapi_connection.cursor()  # type: ignore[union-attr]
         try:
-            return cursor.execute(text, parameters)
+            getattr(cursor, method)(text, parameters)
         except dialect.loaded_dbapi.Error as error:
             raise DBAPIError.instance(
                 text, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect
             ) from error
+        return cursor
 
 
 class PreparedList:

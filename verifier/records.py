@@ -15,8 +15,9 @@ import threading
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select
 
+from storage.prepared import Prepared
 from verifier.tables import appraisal, appraisal_reference
 
 if TYPE_CHECKING:
@@ -31,6 +32,14 @@ _INTERVAL_S = 0.2
 _MAX_BATCH = 512
 _MAX_QUEUED = 20_000
 _IN_CHUNK = 500
+
+
+_INSERT = Prepared(
+    lambda: insert(appraisal).values({item.name: bindparam(item.name) for item in appraisal.c})
+)
+_INSERT_LINK = Prepared(
+    lambda: insert(appraisal_reference).values(jti=bindparam("jti"), reference_id=bindparam("reference_id"))
+)
 
 
 class AppraisalRecord(msgspec.Struct, frozen=True):
@@ -114,14 +123,13 @@ class AppraisalRecorder:
             return
         try:
             with self._database.write() as connection:
-                connection.execute(insert(appraisal), [_row(entry) for entry in batch])
+                _INSERT.many(connection, [_row(entry) for entry in batch])
                 links = [
                     {"jti": entry.jti, "reference_id": reference}
                     for entry in batch
                     for reference in entry.references
                 ]
-                if links:
-                    connection.execute(insert(appraisal_reference), links)
+                _INSERT_LINK.many(connection, links)
         except Exception:  # noqa: BLE001 (whatever it is, the thread goes on)
             # The answers have gone out; the loss is of this record only, and is said loudly.
             _LOG.exception("%d appraisal records could not be written", len(batch))

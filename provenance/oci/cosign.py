@@ -149,7 +149,7 @@ def _annotation(annotations: Mapping[str, str], name: str) -> str | None:
 def _der_of(pem: str) -> str:
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode("utf-8"))
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise EnvelopeMalformed("the certificate annotation cannot be read") from error
     return b64_encode(certificate.public_bytes(serialization.Encoding.DER))
 

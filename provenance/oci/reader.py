@@ -123,7 +123,7 @@ def _statement(
 def _refuse_unlogged(pem: str, signed: bytes, payload: bytes, checks: Checks) -> None:
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode("utf-8"))
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise EnvelopeMalformed("the certificate beside the signature cannot be read") from error
     checks.require(
         "signature.certificate",

@@ -174,7 +174,7 @@ def _leaf_of(chain: bundle_schema.ChainDocument, *, root_allowed: bool) -> x509.
 def _certificate(raw: bundle_schema.RawDocument) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(_bytes(raw.raw_bytes, "certificate"))
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise EnvelopeMalformed("the bundle's certificate cannot be read") from error
 
 

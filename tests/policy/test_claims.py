@@ -30,12 +30,12 @@ def test_a_result_of_another_shape_is_refused(value: Any) -> None:
 @pytest.mark.parametrize(
     "rules",
     [
-        'trust_claims := {"hardware": 258}',
+        'value := 258\n\ntrust_claims := {"hardware": value}',
         'trust_claims := {"hardware": "2"}',
         'trust_claims := {"hardware": true}',
-        'trust_claims := {"hardware": 2.5}',
-        'trust_claims := {"hardwares": 2}',
-        'trust_claims := {"hardware": -129}',
+        'value := 2.5\n\ntrust_claims := {"hardware": value}',
+        'name := "hardwares"\n\ntrust_claims := {name: 2}',
+        'value := -129\n\ntrust_claims := {"hardware": value}',
         'trust_claims := {"hardware": input.snp.big}',
         'trust_claims := ["hardware"]',
         'trust_claims := "<undefined>"',

@@ -148,3 +148,12 @@ def test_anchors_are_ca_certificates() -> None:
 def test_a_subject_cannot_pose_as_several_attributes() -> None:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x,O=ACME")])
     assert name.rfc4514_string() == "CN=x\\,O=ACME"
+
+
+def test_a_certificate_of_another_version_is_refused_by_its_error() -> None:
+    """X.509 version 2 has no certificates of its own; the library's error for it is no ValueError."""
+    der = bytearray(Authority("root").certificate.public_bytes(Encoding.DER))
+    version = der.index(b"\xa0\x03\x02\x01\x02")
+    der[version + 4] = 1
+    with pytest.raises(SignerCertificateInvalid):
+        x509_path.load_chain([bytes(der)])

@@ -57,7 +57,7 @@ def load_certificate(data: bytes, what: str) -> x509.Certificate:
         raise Malformed(f"{what} has {len(data)} bytes, the limit is {MAX_CERTIFICATE_BYTES}")
     try:
         return x509.load_der_x509_certificate(data)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise Malformed(f"{what} is not a DER certificate") from error
 
 

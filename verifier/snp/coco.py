@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _TYPES = frozenset({"ARK", "ASK", "VCEK", "VLEK"})
 _MAX_CERTIFICATES = 16
 _MAX_CERTIFICATE = 8192
-_MAX_BYTE = 255
 
 
 class _Certificate(msgspec.Struct, frozen=True):
@@ -67,6 +66,9 @@ class SnpCocoForm:
 
 
 def _der(data: tuple[int, ...]) -> str:
-    if len(data) > _MAX_CERTIFICATE or not all(0 <= value <= _MAX_BYTE for value in data):
-        raise Malformed("a certificate of the SNP evidence is not a list of bytes, or too long")
-    return b64url_encode(bytes(data))
+    if len(data) > _MAX_CERTIFICATE:
+        raise Malformed("a certificate of the SNP evidence is too long")
+    try:
+        return b64url_encode(bytes(data))  # which holds every number to the range of a byte
+    except (ValueError, OverflowError) as error:
+        raise Malformed("a certificate of the SNP evidence is not a list of bytes") from error

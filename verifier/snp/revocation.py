@@ -63,7 +63,7 @@ def verify_list(data: bytes, anchor: Anchor) -> RevocationList:
     try:
         load = x509.load_pem_x509_crl if data.startswith(_PEM) else x509.load_der_x509_crl
         return _verified(load(data), data, anchor)
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion) as error:
         raise CrlInvalid("the revocation list cannot be parsed") from error
     except CertificateInvalid as error:
         raise CrlInvalid(error.message) from error

@@ -142,7 +142,7 @@ def test_rsa1_5_needs_the_switch(kbs: Kbs, tmp_path: Path) -> None:
         ml_kem_jwk() | {"pub": "AAAA"},
         ml_kem_jwk() | {"alg": "ML-KEM-512+A128KW"},
     ],
-    ids=str,
+    ids=lambda public: "-".join(public) or "empty",
 )
 def test_nothing_is_encrypted_to_a_key_that_is_none(kbs: Kbs, public: dict[str, Any]) -> None:
     guest = KeyGuest(kbs.http, public=public)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -338,3 +340,61 @@ def test_unexpected_failure_says_nothing(
     error = refusal(lambda: register(client, message(), running.admin))
     assert (error.code(), code_in(error)) == (grpc.StatusCode.INTERNAL, "internal.error")
     assert "inside" not in error.details()
+
+
+@pytest.fixture
+def held(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Running, list[str], threading.Event]]:
+    """A server with one thread, whose queries wait for the event; and the names that were asked for."""
+    running, release = serve(threads=1), threading.Event()
+    asked: list[str] = []
+    real = running.services.coco.reference_values.query
+
+    def slow(name: str, now: Any) -> Any:
+        asked.append(name)
+        release.wait(30)
+        return real(name, now)
+
+    monkeypatch.setattr(running.services.coco.reference_values, "query", slow)
+    yield running, asked, release
+    release.set()
+
+
+def ask(client: Client, name: str, **options: Any) -> Any:
+    request = reference_pb2.ReferenceValueQueryRequest(reference_value_id=name)
+    return client.reference.QueryReferenceValue.future(request, **options)
+
+
+def test_call_that_nobody_waits_for_is_not_begun(
+    held: tuple[Running, list[str], threading.Event], connect: Connect
+) -> None:
+    running, asked, release = held
+    client = connect(running.address)
+    first = ask(client, "first")
+    until_asked(asked, 1)
+    late = refusal(ask(client, "late", timeout=0.3).result)
+    assert late.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    release.set()
+    assert not first.result().HasField("reference_value_results")
+    assert query(client, "last") is None
+    assert asked == ["first", "last"]
+
+
+def test_calls_under_way_are_bounded(
+    held: tuple[Running, list[str], threading.Event], connect: Connect
+) -> None:
+    running, asked, _ = held
+    client = connect(running.address)
+    calls = [ask(client, str(number), timeout=3) for number in range(40)]
+    codes = [refusal(call.result).code() for call in calls]
+    assert grpc.StatusCode.RESOURCE_EXHAUSTED in codes
+    assert codes.count(grpc.StatusCode.DEADLINE_EXCEEDED) == 16
+    assert len(asked) == 1
+
+
+def until_asked(asked: list[str], count: int) -> None:
+    deadline = time.monotonic() + 10
+    while len(asked) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -27,7 +27,7 @@ from tests.service.world import firmware_settings
 
 pytestmark = pytest.mark.xdist_group("server")
 Connect = Callable[..., Client]
-_TIMEOUT_S = 40
+_TIMEOUT_S = 120  # a process that starts on a busy machine
 
 
 def settings_of(firmware: SnpFirmware, folder: Path, **more: Any) -> dict[str, Any]:

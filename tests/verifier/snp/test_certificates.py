@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.errors import Malformed, TooLarge, TouchstoneError
@@ -230,6 +230,7 @@ def test_bytes_that_are_no_certificate_are_malformed(data: bytes) -> None:
 
 
 @settings(max_examples=150, deadline=None)
+@example(edits=[(12, 1)])  # the version of X.509
 @given(edits=st.lists(st.tuples(st.integers(0, 1330), st.integers(0, 255)), min_size=1, max_size=3))
 def test_an_edited_certificate_is_refused_typed_or_parses(
     milan_leaf: bytes, edits: list[tuple[int, int]]

@@ -205,9 +205,7 @@ def test_case_5_affirming_by_a_vector_of_zeros_is_none(kbs: Kbs) -> None:
 
 
 def test_a_secret_of_the_native_api_keeps_its_release_policy(kbs: Kbs, guest: Guest) -> None:
-    strict = (
-        'package policy\ndefault allow := false\nallow if input.nosuch == "x"\n'
-    )
+    strict = 'package policy\ndefault allow := false\nallow if input.nosuch == "x"\n'
     body = {"text": strict, "activate": True}
     native(kbs, "PUT", "/v1/policies/release/strict", body)
     secret = {"data": b64url(SECRET), "release_policy": "strict"}

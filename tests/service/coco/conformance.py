@@ -154,11 +154,15 @@ CASES: Final = (
 
 
 def table() -> str:
-    """The rows in Markdown; statuses that agree are given once."""
-    rows = ["| call | who | sends | status | reference's manner | error |", "|---|---|---|---|---|---|"]
-    rows += [
-        f"| `{case.call.replace('|', '')}` | {case.who} | {case.sends} | {case.accurate} |"
-        f" {case.reference} | {f'`{case.variant}`' if case.variant else ''} |"
-        for case in CASES
-    ]
-    return "\n".join(rows)
+    """The rows in Markdown; callers who are answered alike share one."""
+    callers: dict[tuple[str, str, int, int, str], list[str]] = {}
+    for case in CASES:
+        row = (case.call, case.sends, case.accurate, case.reference, case.variant)
+        callers.setdefault(row, []).append(case.who)
+    lines = ["| call | who | sends | status | reference's manner | error |", "|---|---|---|---|---|---|"]
+    for (call, sends, accurate, reference, variant), who in callers.items():
+        error = f"`{variant}`" if variant else ""
+        lines.append(
+            f"| `{call.strip()}` | {', '.join(who)} | {sends} | {accurate} | {reference} | {error} |"
+        )
+    return "\n".join(lines)

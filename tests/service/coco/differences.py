@@ -48,6 +48,12 @@ DIFFERENCES: Final = (
         {"23/12": _ATTEST},
     ),
     Difference(
+        "`POST auth` of version 0.4.1, 0.4.2 ...",
+        "401",
+        "200, answered as 0.4.0",
+        "a patch level changes no message",
+    ),
+    Difference(
         "`POST auth` without `extra-params`",
         "401",
         "200",
@@ -254,3 +260,10 @@ DIFFERENCES: Final = (
         "a policy must not see another value than the next reader",
     ),
 )
+
+
+def table() -> str:
+    """The rows in Markdown."""
+    lines = ["| what | the reference | here | why |", "|---|---|---|---|"]
+    lines += [f"| {item.what} | {item.theirs} | {item.ours} | {item.why} |" for item in DIFFERENCES]
+    return "\n".join(lines)

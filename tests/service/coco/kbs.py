@@ -63,6 +63,7 @@ class Guest:
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     cookie: str | None = None
     nonce: str = ""
+    token: str = ""
 
     def call(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
         sent = dict(headers)
@@ -107,7 +108,10 @@ class Guest:
     def attest(self, **options: Any) -> Answer:
         """A whole handshake."""
         assert self.auth().status == 200
-        return self.call("POST", "attest", self.attestation(**options))
+        answer = self.call("POST", "attest", self.attestation(**options))
+        if answer.status == 200:
+            self.token = answer.json["token"]
+        return answer
 
     def open(self, document: dict[str, str]) -> bytes:
         """Open a flattened JWE: RFC 7518 section 4.6 by hand."""

@@ -30,7 +30,8 @@ class Http:
 
     def open(self, path: str, method: str, data: bytes | None, headers: dict[str, str]) -> Sent:
         got = self._pool.request(method, self._url + path, body=data, headers=headers, timeout=30)
-        return Sent(got.status, got.data, dict(got.headers))
+        headers = {name.title(): value for name, value in got.headers.items()}  # HTTP knows no case
+        return Sent(got.status, got.data, headers)
 
 
 class Sent:

@@ -197,6 +197,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
         checkpointer=checkpointer,
         declared_values=settings.coco.declared_reference_values,
     )
+    foreign = issuers.foreign_tokens(settings)
     core = coco_parts.Core(
         database=database,
         engine=engine,
@@ -210,6 +211,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
         audit=audit,
         secrets=secrets,
         releases=releases,
+        foreign_tokens=foreign,
         remembered_decisions=remembered,
     )
     return Services(
@@ -222,7 +224,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
         pipelines=pipelines,
         tokens=tokens,
         token_keys=keys,
-        foreign_tokens=issuers.foreign_tokens(settings),
+        foreign_tokens=foreign,
         tees=frozenset(tees),
         tpm_settings=tpm_settings,
         challenges=challenges,

@@ -26,7 +26,6 @@ from kms.files import create_once
 from rvps.lookup import DatabaseReferenceLookup
 from service import verifiers
 from service.coco_admin import admin_gate, plugin_registry
-from service.issuers import foreign_tokens
 from verifier.appraisal import Appraiser
 from verifier.coco_token import CocoVerifier
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from coco.admin import AdminGate
+    from coco.foreign_tokens import ForeignTokens
     from kms.audit import AuditLog
     from kms.release import ReleaseService
     from kms.secrets import SecretStore
@@ -67,6 +67,7 @@ class Core:
     audit: AuditLog
     secrets: SecretStore
     releases: ReleaseService
+    foreign_tokens: ForeignTokens
     remembered_decisions: int
 
 
@@ -143,7 +144,7 @@ def build(settings: Settings, core: Core) -> CocoParts:
         requesters=Requesters(
             CocoVerifier(core.token_keys, issuer=names.issuer, profile=names.profile),
             lambda now: core.token_keys.verifying(now).keys(),
-            foreign_tokens(settings) if coco.trusted_issuers else None,
+            core.foreign_tokens if coco.trusted_issuers else None,
         ),
         releases=ResourceReleases(
             releases=core.releases,

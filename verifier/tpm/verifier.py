@@ -9,7 +9,8 @@ the TPM does not bind bounds ``configuration`` at 36. An attestation key that no
 error, not a low claim: there is nothing in such a quote to appraise.
 
 Init-data is bound when SHA-256 register 8 is quoted and holds one extension with its digest (CoCo's
-convention for TPMs); otherwise it is reported as unsupported and stays out of the claims.
+convention for TPMs); otherwise evidence of Confidential Containers is refused, and in our own protocol it
+is reported as unsupported and stays out of the claims.
 
 Not done: see docs/verifier-tpm.md.
 """
@@ -24,6 +25,7 @@ from common.encoding import b64url_decode
 from common.errors import Malformed, TooLarge
 from common.runtime_data import fitted
 from verifier.binding import bound_key, bound_to, expected_report_data
+from verifier.errors import InitDataMismatch
 from verifier.model import RuntimeDataBinding, SessionBinding, Unbound, VerifiedEvidence
 from verifier.tpm.checks import PcrValues, QuoteMaterial, assess_platform, check_quote
 from verifier.tpm.claims import tpm_claims
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 BINDING_SIZE: Final = 32  # SHA-256: every TPM 2.0 takes 32 bytes of qualifying data
 _INIT_DATA_PCR: Final = 8
+_INIT_DATA_SOURCE: Final = "CoCo: init-data of TPM guests is extended into register 8 of the SHA-256 bank"
 # Confidential Containers quotes every register of the SHA-256 bank, and its guests fill extraData with the
 # digest of the runtime data cut to 32 bytes, whole, or padded to the 64 of a TPM2B_DATA.
 _COCO_SELECTION: Final = {"sha256": tuple(range(24))}
@@ -174,10 +177,19 @@ def _bind_init_data(
     if register == extended and len(init_data.digest) == hashlib.sha256().digest_size:
         claims["init_data"] = init_data.digest.hex()
         return "bound"
+    if init_data.fitted:
+        # Confidential Containers: a guest that sends init-data says that its register holds it.
+        checks.fail(
+            "tpm.init_data",
+            InitDataMismatch,
+            expected=extended.hex(),
+            observed=None if register is None else register.hex(),
+            source=_INIT_DATA_SOURCE,
+        )
     checks.warn(
         "tpm.init_data",
         observed=None if register is None else register.hex(),
-        source="CoCo: init-data of TPM guests is extended into register 8 of the SHA-256 bank",
+        source=_INIT_DATA_SOURCE,
         note="the TPM does not bind the init-data: it is not part of the claims",
     )
     floors["configuration"] = _CONFIGURATION_UNAVAILABLE

@@ -78,3 +78,19 @@ def test_case_15_of_attestations_at_once_on_two_servers_one_holds(
             for client in clients:
                 guest.http = client
                 assert guest.open(guest.call("GET", PATH).json) == SECRET
+
+
+def test_case_15_a_nonce_that_failed_on_one_server_is_spent_on_the_other(
+    replicas: list[RunningServer],
+) -> None:
+    first, second = (Http(server.url) for server in replicas)
+    guest = Guest(first)
+    assert guest.auth().status == 200
+    assert guest.call("POST", "attest", guest.attestation(evidence={"x": 1})).status == 401
+    guest.http = second
+    assert guest.call("POST", "attest", guest.attestation()).variant == "AttestationError"
+    # And the other way round, by what an attested session was attested with.
+    guest = Guest(second)
+    assert guest.attest().status == 200
+    guest.http = first
+    assert guest.call("POST", "attest", guest.attestation()).variant == "AttestationError"

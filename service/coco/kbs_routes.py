@@ -15,7 +15,7 @@ import time
 from email.utils import format_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("touchstone.kbs")
 _PREFIX: Final = f"{BASE_PATH}/"
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE"})
+_UNESCAPED: Final = "/:@!$&'()*+,;=-._~"  # RFC 3986 section 3.3
 _MAX_PARAMETERS: Final = 64
 _JSON: Final = "application/json"
 _STATUS_LINES: Final = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
@@ -81,7 +82,7 @@ class KbsRoutes:
             return self._app(environ, start_response)
         started = time.perf_counter()
         request_id = new_request_id()
-        segments = tuple(path.removeprefix(_PREFIX).split("/"))
+        segments = _segments(environ, path)
         status, headers, body = self._served(environ, segments, request_id)
         headers += [
             (REQUEST_ID_HEADER, request_id),
@@ -176,7 +177,18 @@ def _target(environ: Mapping[str, Any]) -> str:
     if raw:
         return str(raw)
     query = environ.get("QUERY_STRING", "")
-    return str(environ.get("PATH_INFO", "")) + (f"?{query}" if query else "")
+    # Otherwise an escaped `?` would end the path that access rules are held against.
+    path = quote(str(environ.get("PATH_INFO", "")).encode("latin-1"), safe=_UNESCAPED)
+    return path + (f"?{query}" if query else "")
+
+
+def _segments(environ: Mapping[str, Any], path: str) -> tuple[str, ...]:
+    """The decoded segments. An escaped slash stays in its segment: no resource has two spellings."""
+    raw = _target(environ).partition("?")[0]
+    if "%" not in raw or "%2f" not in raw.lower():
+        return tuple(path.removeprefix(_PREFIX).split("/"))
+    below = raw.partition(_PREFIX)[2]
+    return tuple(unquote(part).replace("/", "%2F") for part in below.split("/"))
 
 
 def _query(environ: Mapping[str, Any]) -> dict[str, str]:

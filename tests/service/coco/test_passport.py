@@ -242,3 +242,13 @@ def test_floors_hold_for_trusted_issuers_too(trusting: Kbs, issuer: Issuer, stat
 
 def test_an_issuer_that_is_not_trusted(kbs: Kbs, issuer: Issuer) -> None:
     refused(get(kbs, issuer.token(kbs, kbs.guest())))
+
+
+def test_case_43_a_token_for_another_server(kbs: Kbs, tmp_path: Path) -> None:
+    """Same policies, same issuer name, other keys."""
+    other = make(tmp_path / "elsewhere")
+    guest = other.guest()
+    assert guest.attest().status == 200
+    refused(get(kbs, guest.token))
+    assert Guest(kbs.http, cookie=guest.cookie).call("GET", PATH).variant == "TokenNotFound"
+    other.services.close()

@@ -142,7 +142,8 @@ class AuditLog:
             AuditUnavailable: the log cannot be written.
         """
         try:
-            return self._database.write_together(lambda connection: self.append(connection, event))
+            with self._database.write() as connection:
+                return self.append(connection, event)
         except DatabaseUnavailable as error:
             raise AuditUnavailable("the audit record could not be committed") from error
 

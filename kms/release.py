@@ -285,24 +285,21 @@ class ReleaseService:
         if wanted is None:
             raise SecretNotFound(f"there is no {ref.text} of that version")
         event = _event(session, wanted, grants, now)
-
-        def recorded(connection: Connection) -> tuple[StoredVersion, AuditRecord]:
-            self._require_live(connection, session, now)
-            self._require_active(connection, session, grants)
-            stored = self._secrets.usable(connection, ref, wanted.version)
-            if stored.context != wanted:
-                raise ReleaseStale(f"{ref.text} was replaced while the release was decided")
-            lock_head(connection)
-            if self._quota is not None:
-                require_quota(connection, self._quota, ref, session.identity, now)
-            record = self._audit.append(connection, event)
-            insert_release(
-                connection, record.sequence, session, wanted, policy_digest=grants[0].digest, now=now
-            )
-            return stored, record
-
         try:
-            return self._database.write_together(recorded)
+            with self._database.write() as connection:
+                self._require_live(connection, session, now)
+                self._require_active(connection, session, grants)
+                stored = self._secrets.usable(connection, ref, wanted.version)
+                if stored.context != wanted:
+                    raise ReleaseStale(f"{ref.text} was replaced while the release was decided")
+                lock_head(connection)
+                if self._quota is not None:
+                    require_quota(connection, self._quota, ref, session.identity, now)
+                record = self._audit.append(connection, event)
+                insert_release(
+                    connection, record.sequence, session, wanted, policy_digest=grants[0].digest, now=now
+                )
+                return stored, record
         except (DatabaseUnavailable, SQLAlchemyError) as error:
             raise AuditUnavailable("the audit record could not be committed") from error
 

@@ -3,9 +3,10 @@
 Invariants:
 
 * ``Database.write()`` is a transaction that commits whole or not at all, and, unless it is told
-  otherwise, durable when it returns (SQLite: ``synchronous=FULL`` in WAL, so a killed process or machine
-  loses nothing that was acknowledged). SQLite takes the write lock at the start (``BEGIN IMMEDIATE``):
-  two writers queue, they never deadlock on upgrade. PostgreSQL runs it at READ COMMITTED: who reads to
+  otherwise, durable when it returns (SQLite: the log is flushed to the disk after the commit, so a killed
+  process or machine loses nothing that was acknowledged; others may read a commit just before it is there).
+  SQLite takes the write lock at the start (``BEGIN IMMEDIATE``): two writers queue, they never deadlock on
+  upgrade. PostgreSQL runs it at READ COMMITTED: who reads to
   decide locks the rows that the decision rests on.
 * ``Database.read()`` is one consistent snapshot (PostgreSQL: REPEATABLE READ, read only).
 * ``Database.fast_row()`` and ``fast_first()`` are one row outside any transaction, for hot paths.
@@ -24,7 +25,7 @@ import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
@@ -40,16 +41,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from common.errors import DatabaseUnavailable, DependencyMissing, InvalidSetting
 from storage.fast_reader import FastReader, cause_of, keep_inherited
-from storage.grouped import GroupCommit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from sqlalchemy import URL, Connection
 
     from storage.prepared import Prepared
 
-T = TypeVar("T")
 _BUSY_TIMEOUT_S = 15.0
 _RESTORE_TIMEOUT_SQL = f"PRAGMA busy_timeout={int(_BUSY_TIMEOUT_S * 1000)}"
 _BUSY_PAUSE_S = 0.02
@@ -81,8 +80,8 @@ class Database:
         self.url = url
         self.engine = _engine(url)
         self._sqlite = self.engine.dialect.name == "sqlite"
-        self._relaxed = self.engine.execution_options(touchstone_relaxed=True)
-        self._grouped = (os.getpid(), GroupCommit(self.write))
+        # SQLite keeps the log beside the file itself, not beside a link to it.
+        self._log = f"{os.path.realpath(str(self.engine.url.database))}-wal" if self._sqlite else None
         self._fast = FastReader(self.engine, _sqlite_arguments() if self._sqlite else {})
 
     @property
@@ -101,36 +100,15 @@ class Database:
 
         Raises:
             DatabaseUnavailable: the database does not answer; nothing was committed, unless the
-                connection broke during the commit itself, of which nobody can know.
+                connection broke or the disk failed during the commit itself, of which nobody can know.
         """
         try:
-            with (self.engine if durable else self._relaxed).begin() as connection:
+            with self.engine.begin() as connection:
                 yield connection
         except (DBAPIError, PoolTimeoutError) as error:
             _translate(error)
-
-    def write_together(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` in a durable transaction that it may share with other threads' work.
-
-        For what many requests do at once. On SQLite they so share the wait for the disk
-        (``storage.grouped``); PostgreSQL does that by itself.
-
-        Raises:
-            Exception: what ``work`` raised; what it wrote is undone.
-            DatabaseUnavailable: the database does not answer; nothing was stored.
-        """
-        if self._sqlite:
-            return self._groups().run(work)
-        with self.write() as connection:
-            return work(connection)
-
-    def _groups(self) -> GroupCommit:
-        """Of this process: threads that waited in a parent are not in a child."""
-        pid, groups = self._grouped
-        if pid != os.getpid():
-            groups = GroupCommit(self.write)
-            self._grouped = (os.getpid(), groups)
-        return groups
+        if durable and self._log is not None:
+            _flush(self._log)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -250,7 +228,7 @@ def _private_file(path: Path) -> None:
 def _configure_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     _enter_wal(cursor)
-    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
@@ -270,15 +248,36 @@ def _enter_wal(cursor: Any) -> None:
             return
 
 
+def _flush(log: str) -> None:
+    """Put what was committed on the disk, while the next writer already writes.
+
+    ``synchronous=FULL`` is this same flush of the write-ahead log at each commit, but made with the write
+    lock held: every other writer then waits for the disk in turn. What another process has moved from the
+    log into the database file by now, it has put on the disk itself, both before and after (SQLite syncs
+    around every checkpoint): a log that is gone or begun anew holds nothing of ours.
+    """
+    try:
+        descriptor = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise DatabaseUnavailable(f"the database's log cannot be opened ({error.strerror})") from error
+    try:
+        os.fdatasync(descriptor)
+    except OSError as error:
+        raise DatabaseUnavailable(f"the disk did not take a commit ({error.strerror})") from error
+    finally:
+        os.close(descriptor)
+
+
 def _begin_sqlite(connection: Connection) -> None:
     if connection.get_execution_options().get("touchstone_read", False):
         connection.exec_driver_sql("BEGIN")
     else:
-        relaxed = connection.get_execution_options().get("touchstone_relaxed", False)
-        _begin_writing(connection.connection.dbapi_connection, "NORMAL" if relaxed else "FULL")
+        _begin_writing(connection.connection.dbapi_connection)
 
 
-def _begin_writing(connection: Any, synchronous: str) -> None:
+def _begin_writing(connection: Any) -> None:
     """Take the write lock, asking again at short intervals.
 
     SQLite's own busy handler sleeps 1 to 100 ms between two questions, while the writer that is waited for
@@ -286,8 +285,6 @@ def _begin_writing(connection: Any, synchronous: str) -> None:
     """
     deadline = time.monotonic() + _BUSY_TIMEOUT_S
     pause = _SHORTEST_PAUSE_S
-    # Of the connection, so that it is set each time: the pool hands one to both kinds of transaction.
-    connection.execute(f"PRAGMA synchronous={synchronous}")
     connection.execute("PRAGMA busy_timeout=0")
     try:
         while True:

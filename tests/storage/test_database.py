@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -230,13 +231,67 @@ def test_the_database_file_is_private_with_all_that_is_beside_it(sqlite: Databas
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_sqlite_commits_are_synced_and_foreign_keys_hold(sqlite: Database) -> None:
+def test_sqlite_keeps_a_log_and_foreign_keys_hold(sqlite: Database) -> None:
     with sqlite.read() as connection:
         pragmas = {
             name: connection.execute(text(f"PRAGMA {name}")).scalar_one()
             for name in ("journal_mode", "synchronous", "foreign_keys")
         }
-    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    # 1 is NORMAL: every checkpoint is synced by SQLite, every commit by us.
+    assert pragmas == {"journal_mode": "wal", "synchronous": 1, "foreign_keys": 1}
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_commit_is_flushed_after_the_lock_is_given_up_and_before_the_return(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: bool
+) -> None:
+    real = tmp_path / "real" / "plain.db"
+    named = real
+    if linked:
+        real.parent.mkdir()
+        real.touch()
+        named = tmp_path / "link.db"
+        named.symlink_to(real)
+    flushed: list[tuple[int, int]] = []
+
+    def flush(descriptor: int) -> None:
+        with sqlite3.connect(real, timeout=0, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")  # fails if the lock is still held
+            entries = other.execute("SELECT count(*) FROM entry").fetchone()[0]
+            other.execute("ROLLBACK")
+        other.close()
+        flushed.append((os.fstat(descriptor).st_ino, entries))
+
+    database = Database(f"sqlite:///{named}")
+    try:
+        with database.write() as connection:
+            connection.execute(text("CREATE TABLE entry (number INTEGER PRIMARY KEY)"))
+        monkeypatch.setattr(os, "fdatasync", flush)
+        with database.write() as connection:
+            connection.execute(text("INSERT INTO entry VALUES (1)"))
+        log = Path(f"{real}-wal").stat().st_ino
+        assert flushed == [(log, 1)]
+        with database.write(durable=False) as connection:
+            connection.execute(text("INSERT INTO entry VALUES (2)"))
+        with pytest.raises(IntegrityError), database.write() as connection:
+            connection.execute(text("INSERT INTO entry VALUES (1)"))
+        assert flushed == [(log, 1)]
+    finally:
+        database.close()
+
+
+def test_a_disk_that_does_not_take_a_commit_is_told(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite.write() as connection:
+        connection.execute(text("CREATE TABLE entry (number INTEGER PRIMARY KEY)"))
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    with pytest.raises(DatabaseUnavailable, match="did not take a commit"), sqlite.write() as connection:
+        connection.execute(text("INSERT INTO entry VALUES (1)"))
 
 
 def test_two_writers_queue_and_neither_loses(database: Database) -> None:

@@ -16,32 +16,36 @@ other evidence than the call's. Errors are mapped to the reference's in ``coco.r
 from __future__ import annotations
 
 from contextlib import contextmanager
-from http.cookies import CookieError, SimpleCookie
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from coco import refusals, tees
-from coco.attestation import InitDataToml, StructuredRuntimeData, VerificationRequest
+from coco import refusals
 from coco.errors import (
     AdminDenied,
     HandshakeRefused,
     PluginUnknown,
     PolicyDocumentInvalid,
-    ProtocolVersion,
     ReferenceValueUnknown,
     RvpsRefused,
     SessionInvalid,
     TeeUnknown,
     TokenMissing,
 )
+from coco.kbs_input import (
+    bearer_token,
+    decoded,
+    policy_document,
+    primary_tee,
+    require_version,
+    session_cookie,
+    verification_requests,
+)
 from coco.plugins.port import PluginCall
 from coco.plugins.resource import resource_ref
 from coco.release import RESOURCE_PLUGIN
-from common import runtime_data, strict_json
 from common.errors import InputError, Malformed, TooLarge
 from wire.kbs import (
-    SESSION_COOKIE,
     Attestation,
     Challenge,
     EncryptedResource,
@@ -62,12 +66,10 @@ if TYPE_CHECKING:
     from coco.requester import Requester
     from coco.requesters import Requesters
     from coco.session import KbsSession, KbsSessions
-    from coco.tees import Tee
 
 JSON: Final = "application/json"
 _MAX_NONCE: Final = 128
 _MAX_SEGMENTS: Final = 32
-_VERSIONS: Final = range(4, 5)  # the minor version; 0.4.x is served, and answered as 0.4.0
 _ENCODER: Final = msgspec.json.Encoder()
 _REQUEST: Final = msgspec.json.Decoder(Request)
 _ATTESTATION: Final = msgspec.json.Decoder(Attestation)
@@ -176,9 +178,9 @@ class KbsApi:
 
     def _auth(self, call: KbsCall, now: datetime) -> KbsAnswer:
         try:
-            request = _decoded(_REQUEST, call.body, "deserialize Request")
-            _require_version(request.version)
-            session = self._sessions.begin(_primary(request.tee), now)
+            request = decoded(_REQUEST, call.body, "deserialize Request")
+            require_version(request.version)
+            session = self._sessions.begin(primary_tee(request.tee), now)
         except InputError as error:
             raise HandshakeRefused(error.message) from error
         except TeeUnknown as error:
@@ -189,7 +191,7 @@ class KbsApi:
         session = self._sessions.open(session_cookie(call.cookie), now)
 
         def evaluate() -> str:
-            attestation = _decoded(_ATTESTATION, call.body, "deserialize Attestation")
+            attestation = decoded(_ATTESTATION, call.body, "deserialize Attestation")
             if attestation.runtime_data.nonce != session.nonce:
                 raise SessionInvalid("the runtime data has another nonce than the session")
             try:
@@ -216,7 +218,7 @@ class KbsApi:
 
     def _set_attestation_policy(self, call: KbsCall, now: datetime) -> KbsAnswer:
         admin = self._admitted(call, now)
-        document = _policy_document(call.body)
+        document = policy_document(call.body)
         policy_id = document.get("policy_id")
         if not isinstance(policy_id, str):
             raise PolicyDocumentInvalid("No `policy_id` field inside SetPolicy Request Json")
@@ -226,7 +228,7 @@ class KbsApi:
 
     def _set_resource_policy(self, call: KbsCall, now: datetime) -> KbsAnswer:
         admin = self._admitted(call, now)
-        document = _policy_document(call.body)
+        document = policy_document(call.body)
         with _policy_input():
             self._policies.set_resource_policy(document["policy"], by=admin.name, now=now)
         return KbsAnswer(content_type="")
@@ -292,103 +294,6 @@ class KbsApi:
             return self._sessions.token(self._sessions.open(cookie, now))
         except SessionInvalid:
             return None
-
-
-def session_cookie(header: str | None) -> str | None:
-    """The session cookie of a ``Cookie`` header."""
-    if header is None:
-        return None
-    # The usual case, without the cost of the general parser.
-    prefix = f"{SESSION_COOKIE}="
-    if header.startswith(prefix) and ";" not in header:
-        return header.removeprefix(prefix)
-    try:
-        morsel = SimpleCookie(header).get(SESSION_COOKIE)
-    except CookieError:
-        return None
-    return None if morsel is None else morsel.value
-
-
-def bearer_token(authorization: str | None) -> str | None:
-    """The token of an ``Authorization`` header of the scheme Bearer (RFC 6750 section 2.1)."""
-    scheme, _, token = (authorization or "").partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
-
-
-def verification_requests(attestation: Attestation, tee: Tee) -> list[VerificationRequest]:
-    """The CPU's evidence, then the devices' in the order of their TEE names.
-
-    Raises:
-        Malformed: the additional evidence is not JSON of an object, or init-data is not TOML.
-        TeeUnknown: a device's TEE is unknown.
-    """
-    given = attestation.init_data
-    if given is not None and given.format != "toml":
-        raise Malformed("init-data is taken in format toml")
-    nonce, key = attestation.runtime_data.nonce, attestation.runtime_data.tee_pubkey
-    evidence = attestation.tee_evidence
-    primary = runtime_data.primary(nonce, key, evidence.additional_evidence)
-    found = [
-        VerificationRequest(
-            tee=tee.name,
-            evidence=evidence.primary_evidence,
-            runtime_data=StructuredRuntimeData(primary),
-            init_data=None if given is None else InitDataToml(given.body),
-        )
-    ]
-    devices = _devices(evidence.additional_evidence)
-    bound = StructuredRuntimeData(runtime_data.device(nonce, key))
-    found += [
-        VerificationRequest(tee=name, evidence=devices[name], runtime_data=bound)
-        for name in sorted(devices)
-    ]
-    return found
-
-
-def _devices(text: str) -> dict[str, Any]:
-    if not text:
-        return {}
-    devices = strict_json.loads(text.encode("utf-8"), what="additional_evidence", max_bytes=16 << 20)
-    if not isinstance(devices, dict):
-        raise Malformed("additional_evidence is not the JSON of an object")
-    names = [tees.named(name).name for name in devices]
-    if len(set(names)) != len(names):
-        raise Malformed("additional_evidence names a TEE twice")
-    return devices
-
-
-def _primary(name: str) -> Tee:
-    tee = tees.named(name)
-    if not tee.primary:
-        raise TeeUnknown(f"{tee.name} is no TEE of a CPU")
-    return tee
-
-
-def _require_version(text: str) -> None:
-    parts = text.split(".")
-    numbers = [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) <= 4]  # noqa: PLR2004
-    if len(parts) != 3 or len(numbers) != 3 or numbers[0] != 0 or numbers[1] not in _VERSIONS:  # noqa: PLR2004
-        shown = text if len(text) <= 32 and text.isprintable() else "another"  # noqa: PLR2004
-        raise ProtocolVersion(
-            f"KBS Client Protocol Version Mismatch: expect =0.4.0 while the request is {shown}"
-        )
-
-
-def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes, what: str) -> Any:
-    try:
-        return decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(what) from error
-
-
-def _policy_document(body: bytes) -> dict[str, Any]:
-    try:
-        document = strict_json.loads(body, what="the body", max_bytes=2 << 20)
-    except InputError as error:
-        raise PolicyDocumentInvalid("the body is not JSON") from error
-    if not isinstance(document, dict) or not isinstance(document.get("policy"), str):
-        raise PolicyDocumentInvalid("No `policy` field inside SetPolicy Request Json")
-    return document
 
 
 @contextmanager

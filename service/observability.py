@@ -48,6 +48,8 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # It tells which of its own plug-ins it loads; a failed migration is our error, with a code.
+    logging.getLogger("alembic").setLevel(max(root.level, logging.WARNING))
 
 
 def new_request_id() -> str:

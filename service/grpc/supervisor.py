@@ -88,8 +88,11 @@ class GrpcSupervisor:
 
     def _serve_once(self) -> None:
         """Start one, and return when it has ended, by itself or because we stop."""
+        # A group of its own: Ctrl-C in a terminal is for the server, which then ends this one in order.
         child = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
-            [sys.executable, "-m", "service.grpc.child", str(os.getpid())], stdin=subprocess.PIPE
+            [sys.executable, "-m", "service.grpc.child", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            process_group=0,
         )
         descriptor = os.pidfd_open(child.pid)
         try:

@@ -32,7 +32,7 @@ from coco.token_keys import jwk_set, key_of_chain
 from common import strict_json
 from common.encoding import b64url_decode
 from common.errors import InputError, TouchstoneError
-from common.files import read_limited
+from common.files import read_limited, version_of
 from verifier.compact import MAX_TOKEN_BYTES
 
 if TYPE_CHECKING:
@@ -170,7 +170,9 @@ class ForeignTokens:
             self._signature, self._failed = signature, None
 
     def _look(self) -> tuple[object, ...]:
-        return tuple(_stat(path) for each in self._issuers for path in (*each.jwk_sets, *each.certificates))
+        return tuple(
+            version_of(path) for each in self._issuers for path in (*each.jwk_sets, *each.certificates)
+        )
 
     def _read(self) -> dict[str, _Trust]:
         return {each.name: _trust_of(each) for each in self._issuers}
@@ -280,11 +282,3 @@ def _resolve(document: Any, pointer: str) -> Any:
         else:
             return None
     return document
-
-
-def _stat(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

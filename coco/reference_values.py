@@ -29,23 +29,21 @@ from coco.errors import ExtractorUnknown, MessageMalformed, UnsignedRefused
 from coco.messages import SignedPayload, decoded, parse, signed_payload
 from common.errors import TooLarge
 from kms.audit import AuditEvent
+from kms.recorded import ingest_recorded
 from policy.port import canonical_key
 from provenance.errors import NotDerivable, PredicateUnexpected
 from provenance.model import DerivationRequest
 from provenance.predicates.reference import PREDICATE_TYPE
 from rvps import declared
-from rvps.ingest import ingest_in
 from rvps.queries import MAX_PAGE, list_reference_values
 from rvps.records import ValueState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from sqlalchemy import Connection
-
     from kms.audit import AuditLog
-    from provenance.model import AdmittedStatement, DerivedValue
+    from provenance.model import AdmittedStatement
     from provenance.pipeline import Pipeline
     from rvps.declared import DeclaredValue
     from rvps.records import ValueRecord
@@ -219,27 +217,7 @@ class ReferenceValueService:
             requests = _default_requests(admitted)
         derived = [value for request in requests for value in pipeline.derive(admitted, request, ())]
         with self._database.write() as connection:
-            self._ingest(connection, admitted, derived, by, now)
-
-    def _ingest(
-        self,
-        connection: Connection,
-        admitted: AdmittedStatement,
-        derived: Sequence[DerivedValue],
-        by: str,
-        now: datetime,
-    ) -> None:
-        result = ingest_in(connection, admitted, derived, submitted_by=by, now=now)
-        if result.created:
-            details = {
-                "trust_policy": admitted.trust_policy,
-                "signers": [signer.identity for signer in admitted.authentic.signers],
-                "added": len(result.added),
-                "snapshot": result.snapshot,
-            }
-            target = f"attestation/{result.attestation}"
-            event = AuditEvent("attestation.ingest", by, target, "done", now, details)
-            self._audit.append(connection, event)
+            ingest_recorded(connection, self._audit, admitted, derived, by=by, now=now)
 
 
 def declared_event(made: DeclaredValue, by: str, now: datetime) -> AuditEvent:

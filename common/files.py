@@ -29,6 +29,15 @@ def read_limited(path: Path, *, what: str, max_bytes: int) -> bytes:
     return data
 
 
+def version_of(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is replaced: inode, bytes, nanoseconds; None if it cannot be seen."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def write_private(path: Path, data: bytes) -> None:
     """Write ``data`` with mode 0600, atomically and durably: the old file or the new, never half.
 

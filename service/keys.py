@@ -28,7 +28,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from common.errors import Conflict, InvalidSetting
-from common.files import read_limited, write_private
+from common.files import read_limited, version_of, write_private
 from kms.files import create_once
 from service import certificates, key_ring, legacy_keys
 from service.key_files import new_key, pem, read_key
@@ -92,7 +92,7 @@ class KeyFolder:
     def signature(self) -> tuple[object, ...]:
         """What changes when the keys change: identity, size and time of each file that decides."""
         paths = (self._folder / _RING_FILE, self.options.signing_key, self.options.certificate_chain)
-        return tuple(_stat(path) for path in paths if path is not None)
+        return tuple(version_of(path) for path in paths if path is not None)
 
     def ring(self) -> Ring:
         """The present document; empty where there is none yet.
@@ -303,11 +303,3 @@ def next_rotation(ring: Ring, options: KeyOptions, now: datetime) -> datetime | 
     if current is None or options.rotate_after is None or options.signing_key is not None:
         return None
     return max(current.active_from + options.rotate_after, now)
-
-
-def _stat(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

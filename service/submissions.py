@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from common.encoding import b64url_decode
 from common.errors import TooLarge
+from kms import recorded
 from provenance.trust import domains
-from service import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

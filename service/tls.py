@@ -27,7 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from common.errors import InvalidSetting, TouchstoneError
-from common.files import read_limited
+from common.files import read_limited, version_of
 from service.certificates import public_bytes
 from service.errors import ClientCertificateMissing
 
@@ -159,7 +159,7 @@ class TlsWatch:
         _LOG.info("new TLS files taken up")
 
     def _look(self) -> tuple[object, ...]:
-        return tuple(_stat(path) for path in self._paths if path is not None)
+        return tuple(version_of(path) for path in self._paths if path is not None)
 
 
 class TlsContexts:
@@ -262,11 +262,3 @@ def _load_pair(context: ssl.SSLContext, pair: TlsPair) -> None:
         context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=lambda: b"")
     finally:
         os.close(descriptor)
-
-
-def _stat(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -12,13 +12,14 @@ import msgspec
 
 from common.encoding import b64url_decode
 from common.errors import TooLarge
+from kms import recorded
 from provenance.model import Artifact, DerivationRequest
 from rvps import queries
 from rvps.ingest import IngestResult
 from rvps.records import AttestationRecord, AttestationState, AttestationSummary, Page
 from rvps.retraction import RetractionResult
 from rvps.targets import RetractionTarget, TargetKind
-from service import recorded, submissions
+from service import submissions
 from service.access import Scope
 from service.api.paging import DEFAULT_PAGE
 from service.routing import Answer, Call, RouteTable

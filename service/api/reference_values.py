@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from kms import recorded
 from rvps import queries
 from rvps.model import Lineage
 from rvps.records import Page, RetractionRecord, ValueHistory, ValueRecord, ValueState
 from rvps.retraction import RetractionResult
 from rvps.targets import RetractionTarget, TargetKind
-from service import recorded
 from service.access import Scope
 from service.api.attestations import Reason
 from service.api.paging import DEFAULT_PAGE, PageQuery

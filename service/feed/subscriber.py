@@ -20,12 +20,12 @@ import msgspec
 from sqlalchemy import delete, insert, select, update
 
 from common.errors import DerivationError, StatementError
+from kms import recorded
 from policy.port import canonical_key
 from provenance.model import DerivationRequest
 from rvps.errors import AlreadyRetracted, UnknownReferenceValue
 from rvps.tables import GENESIS, attestation_origin, reference_value
 from rvps.targets import RetractionTarget, TargetKind
-from service import recorded
 from service.feed import event as events
 from service.feed.errors import EventInvalid, FeedForked, FeedGap
 from service.tables import feed_cursor

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from sqlalchemy import Connection
+
     from kms.audit import AuditLog
     from provenance.model import AdmittedStatement, DerivedValue
     from rvps.ingest import IngestResult
@@ -34,16 +36,29 @@ def ingest(
 ) -> IngestResult:
     """``rvps.ingest.ingest`` with its audit record."""
     with database.write() as connection:
-        result = ingest_in(connection, admitted, derived, submitted_by=by, now=now)
-        if result.created:
-            details = {
-                "trust_policy": admitted.trust_policy,
-                "signers": [signer.identity for signer in admitted.authentic.signers],
-                "added": len(result.added),
-                "snapshot": result.snapshot,
-            }
-            target = f"attestation/{result.attestation}"
-            audit.append(connection, AuditEvent("attestation.ingest", by, target, "done", now, details))
+        return ingest_recorded(connection, audit, admitted, derived, by=by, now=now)
+
+
+def ingest_recorded(
+    connection: Connection,
+    audit: AuditLog,
+    admitted: AdmittedStatement,
+    derived: Sequence[DerivedValue],
+    *,
+    by: str,
+    now: datetime,
+) -> IngestResult:
+    """The same within the caller's transaction."""
+    result = ingest_in(connection, admitted, derived, submitted_by=by, now=now)
+    if result.created:
+        details = {
+            "trust_policy": admitted.trust_policy,
+            "signers": [signer.identity for signer in admitted.authentic.signers],
+            "added": len(result.added),
+            "snapshot": result.snapshot,
+        }
+        target = f"attestation/{result.attestation}"
+        audit.append(connection, AuditEvent("attestation.ingest", by, target, "done", now, details))
     return result
 
 

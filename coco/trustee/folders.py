@@ -43,12 +43,12 @@ _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class LocalFs:
-    """A LocalFs folder.
+class _Folder:
+    """What the layouts of folders share.
 
     Args:
         folder: ``dir_path`` of the configuration.
-        namespaces: those to read.
+        namespaces: those to read, where the layout has them.
     """
 
     def __init__(self, folder: Path, namespaces: tuple[str, ...] = NAMESPACES) -> None:
@@ -60,6 +60,10 @@ class LocalFs:
     def where(self) -> str:
         """The folder."""
         return str(self._folder)
+
+
+class LocalFs(_Folder):
+    """A LocalFs folder."""
 
     def entries(self) -> Iterator[Entry]:
         """See ``Store``."""
@@ -83,18 +87,8 @@ class LocalFs:
             os.close(folder)
 
 
-class LocalJson:
-    """A LocalJson folder; arguments as of ``LocalFs``."""
-
-    def __init__(self, folder: Path, namespaces: tuple[str, ...] = NAMESPACES) -> None:
-        """Read nothing yet."""
-        self._folder = folder
-        self._namespaces = namespaces
-
-    @property
-    def where(self) -> str:
-        """The folder."""
-        return str(self._folder)
+class LocalJson(_Folder):
+    """A LocalJson folder."""
 
     def entries(self) -> Iterator[Entry]:
         """See ``Store``."""
@@ -112,17 +106,8 @@ class LocalJson:
                     break
 
 
-class Repository:
+class Repository(_Folder):
     """The repository folder of releases before the key-value store."""
-
-    def __init__(self, folder: Path) -> None:
-        """Read nothing yet."""
-        self._folder = folder
-
-    @property
-    def where(self) -> str:
-        """The folder."""
-        return str(self._folder)
 
     def entries(self) -> Iterator[Entry]:
         """See ``Store``."""

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from testkit.daemon import free_port
 from tests.components import require
-from tests.service.running import free_port
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TUTORIAL = _ROOT / "docs" / "tutorial.md"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,18 +21,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from guest_agent.attesters import Attester
 from service.client import ApiClient, read_token
+from testkit.daemon import free_port
 from testkit.snp_firmware import SnpFirmware
 from tests.service.world import GOOD
 from wire.evidence import Evidence
 from wire.rcar import Challenge, TpmEndorsement
 
 _READY_TIMEOUT_S = 60
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class FirmwareAttester:

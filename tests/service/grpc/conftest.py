@@ -12,9 +12,9 @@ import pytest
 
 from service.composition import Services
 from service.grpc.server import GrpcServers
+from testkit.daemon import free_port
 from testkit.snp_firmware import SnpFirmware
 from tests.service.conftest import MakeServices
-from tests.service.running import free_port
 from tests.service.world import firmware_settings
 from wire.proto.attestation_pb2_grpc import AttestationServiceStub
 from wire.proto.reference_pb2_grpc import ReferenceValueProviderServiceStub

@@ -17,11 +17,11 @@ from policy.port import PolicyKind
 from service import settings
 from service.grpc.server import GrpcServers
 from service.grpc.supervisor import GrpcSupervisor
+from testkit.daemon import free_port
 from tests.service.conftest import MakeServices
 from tests.service.grpc.certificates import TestAuthority
 from tests.service.grpc.conftest import Client, Running, Serve, refusal
 from tests.service.grpc.test_methods import message, query, register, set_policy
-from tests.service.running import free_port
 
 Connect = Callable[..., Client]
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE

@@ -20,7 +20,7 @@ from common.errors import PolicyError
 from kms.audit import AuditEvent
 from kms.errors import ReleaseDenied
 from kms.release import Grant
-from policy.documents import resource_input
+from policy.documents import resource_data, resource_input
 from policy.port import PolicyKind
 
 if TYPE_CHECKING:
@@ -157,9 +157,7 @@ class ResourceReleases:
         self, requester: Requester, plugin: str, path: Sequence[str], query: Mapping[str, str]
     ) -> Grant:
         compiled = self._active()
-        document = resource_input(
-            requester.payload, {"plugin": plugin, "resource-path": list(path), "query": dict(query)}
-        )
+        document = resource_input(requester.payload, resource_data(plugin, path, query))
         try:
             result = compiled.evaluate(document)
         except PolicyError as error:

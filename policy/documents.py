@@ -22,7 +22,7 @@ from common.errors import Malformed
 from policy.port import PolicyKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 CLAIMS: Final = "claims"
 DATA: Final = "data"
@@ -62,7 +62,7 @@ def resource_input(claims_json: bytes, data: Mapping[str, Any]) -> bytes:
 
 
 def resource_data(
-    plugin: str, path: list[str] | tuple[str, ...], query: Mapping[str, str] | None = None
+    plugin: str, path: Sequence[str], query: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """What a request asks for, as a resource policy reads it in ``data``.
 

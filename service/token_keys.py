@@ -98,10 +98,6 @@ class TokenKeys:
         """What signs our own form of tokens at ``now``."""
         return self._signers(now).ear
 
-    def coco_signer(self, now: datetime) -> CocoSigner:
-        """What signs tokens for Confidential Containers at ``now``."""
-        return self._signers(now).coco
-
     def sign(self, claims: Mapping[str, Any], *, now: datetime, expires: datetime) -> str:
         """Sign a token of our own form with the present key (``verifier.ear.Signer``)."""
         return self._signers(now).ear.sign(claims, now=now, expires=expires)
@@ -113,10 +109,6 @@ class TokenKeys:
             TokenCertificateExpired: nobody would accept the certificate in the header.
         """
         return self._signers(now).coco.sign(claims, now=now, expires=expires)
-
-    def coco(self, constants: Mapping[str, Any]) -> CocoTokens:
-        """A signer of tokens for Confidential Containers with these claims in each (``CocoTokens``)."""
-        return CocoTokens(self, constants)
 
     def find(self, kid: str, now: datetime, jwk: object = None) -> VerifyingKey | None:
         """The key of that id, if a token may be signed with it (``verifier.compact.VerifyingKeys``)."""
@@ -202,24 +194,6 @@ class TokenKeys:
             private, form=self._form, chain=key.chain, not_after=certificates.not_after(key.chain)
         )
         return _Signers(key.active_from, EarSigner(private, **self._names), coco)
-
-
-class CocoTokens:
-    """Signs tokens for Confidential Containers with the present key (``coco.token.TokenSigner``).
-
-    Args:
-        keys: whose present key signs.
-        constants: claims of every token: ``eat_profile``, ``iss``, ``ear.verifier-id``.
-    """
-
-    def __init__(self, keys: TokenKeys, constants: Mapping[str, Any]) -> None:
-        """Keep both."""
-        self._keys = keys
-        self._constants = dict(constants)
-
-    def sign(self, claims: Mapping[str, Any], *, now: datetime, expires: datetime) -> str:
-        """Sign ``claims``, the constants and the times (``CocoSigner.sign``)."""
-        return self._keys.sign_coco(dict(claims) | self._constants, now=now, expires=expires)
 
 
 def open_folder(settings: Settings) -> KeyFolder:

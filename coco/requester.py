@@ -17,13 +17,12 @@ import msgspec
 
 from common.encoding import b64url_decode
 from kms.errors import SessionUnbound
-from kms.session import AttestedSession
+from kms.session import Additions, AttestedSession
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-_SESSION: Final = "session"
 _CPU: Final = "cpu0"
 CONTRAINDICATED: Final = "contraindicated"
 
@@ -71,15 +70,8 @@ class _Policy(msgspec.Struct, frozen=True):
     digest: str
 
 
-class _Additions(msgspec.Struct, frozen=True):
-    bound: str
-    evidence_digest: str
+class _Additions(Additions, frozen=True, kw_only=True):
     policies: dict[str, _Policy]
-    snapshot: str
-    reference_values: tuple[str, ...]
-    unverified_reference_values: tuple[str, ...] = ()
-    declared_reference_values: tuple[str, ...] = ()
-    identity: str | None = None
 
 
 class _Claims(msgspec.Struct, frozen=True):
@@ -103,13 +95,7 @@ def requester_of(token: str, claims: dict[str, Any]) -> Requester:
     except (msgspec.ValidationError, KeyError) as error:
         raise SessionUnbound("the attestation result lacks nonce, key or lineage") from error
     additions = parsed.touchstone
-    if additions.bound != _SESSION:
-        raise SessionUnbound("the evidence was not bound to a session of ours")
-    references = (
-        *additions.reference_values,
-        *additions.unverified_reference_values,
-        *additions.declared_reference_values,
-    )
+    additions.require_session()
     session = AttestedSession(
         jti=parsed.jti,
         jwk=parsed.cnf.jwk,
@@ -120,7 +106,7 @@ def requester_of(token: str, claims: dict[str, Any]) -> Requester:
         evidence_digest=additions.evidence_digest,
         appraisal_policies=tuple((item.id, item.digest) for item in additions.policies.values()),
         snapshot=additions.snapshot,
-        references=frozenset(references),
+        references=additions.references,
     )
     statuses = {name: submodule.status for name, submodule in parsed.submods.items()}
     return Requester(session, statuses, claims, payload_of(token), parsed.exp)

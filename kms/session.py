@@ -68,17 +68,40 @@ class _Submodule(msgspec.Struct, frozen=True):
     trust_vector: dict[str, int] = msgspec.field(name="ear.trustworthiness-vector")
 
 
-class _Additions(msgspec.Struct, frozen=True):
-    """Our member ``touchstone`` (docs/formats.md)."""
+class Additions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a release needs of our member ``touchstone`` (docs/formats.md), in every form of token."""
 
     bound: str
     evidence_digest: str
-    policy_digest: str
     snapshot: str
     reference_values: tuple[str, ...]
     unverified_reference_values: tuple[str, ...] = ()
     declared_reference_values: tuple[str, ...] = ()
     identity: str | None = None
+
+    @property
+    def references(self) -> frozenset[str]:
+        """Ids of all that the result rests on, signed by somebody or not."""
+        return frozenset(
+            (
+                *self.reference_values,
+                *self.unverified_reference_values,
+                *self.declared_reference_values,
+            )
+        )
+
+    def require_session(self) -> None:
+        """Demand evidence that was bound to a nonce of ours and a key of the guest.
+
+        Raises:
+            SessionUnbound: it was not.
+        """
+        if self.bound != _SESSION:
+            raise SessionUnbound("the evidence was not bound to a session of ours")
+
+
+class _Additions(Additions, frozen=True, kw_only=True):
+    policy_digest: str
 
 
 class _Claims(msgspec.Struct, frozen=True):
@@ -102,8 +125,7 @@ def session_of(claims: Mapping[str, Any]) -> AttestedSession:
     except (msgspec.ValidationError, KeyError) as error:
         raise SessionUnbound("the attestation result lacks nonce, key or lineage") from error
     additions = token.touchstone
-    if additions.bound != _SESSION:
-        raise SessionUnbound("the evidence was not bound to a session of ours")
+    additions.require_session()
     return AttestedSession(
         jti=token.jti,
         jwk=token.cnf.jwk,
@@ -114,9 +136,5 @@ def session_of(claims: Mapping[str, Any]) -> AttestedSession:
         evidence_digest=additions.evidence_digest,
         appraisal_policies=((appraisal.policy, additions.policy_digest),),
         snapshot=additions.snapshot,
-        references=frozenset(
-            additions.reference_values
-            + additions.unverified_reference_values
-            + additions.declared_reference_values
-        ),
+        references=additions.references,
     )

@@ -30,6 +30,7 @@ import msgspec
 from coco.admin_keys import Provider, ProviderKeys
 from coco.admin_rules import METHODS, AclRule, Rules, endpoint, plain_path, scope
 from coco.errors import AdminDenied
+from coco.numeric_date import numeric_date
 from common import strict_json
 from common.encoding import b64url_decode
 from common.errors import AccessError, InputError
@@ -50,7 +51,6 @@ _NATIVE_ROLE: Final = "touchstone"
 _MAX_TOKEN: Final = 16 << 10
 _JWS_PARTS: Final = 3
 _MAX_NAME: Final = 200
-_MAX_NUMERIC: Final = 2**53
 # A key or URL in the header would be the sender's own; extensions change what the signature covers.
 _REFUSED_HEADERS: Final = frozenset({"jwk", "jku", "x5u", "x5c", "crit", "b64", "zip"})
 _NO_BEARER: Final = "Failed to parse HTTP Auth Bearer header"
@@ -267,14 +267,10 @@ def _require_time(claims: Mapping[str, Any], now: datetime) -> None:
 
 
 def _numeric(claims: Mapping[str, Any], name: str) -> float | None:
-    """A NumericDate (RFC 7519 section 2): seconds, a fraction is allowed."""
-    value = claims.get(name)
-    if value is None:
-        return None
-    # An integer may be too large for a float, and 1e999 is read as infinity.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _MAX_NUMERIC:
-        raise _unverified(f"its {name} is not a time")
-    return float(value)
+    try:
+        return numeric_date(claims, name)
+    except InputError:
+        raise _unverified(f"its {name} is not a time") from None
 
 
 def _role(claims: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ import msgspec
 from cryptography import x509
 
 from coco.errors import CocoSetting, ForeignTokenInvalid
+from coco.numeric_date import numeric_date
 from coco.token_keys import jwk_set, key_of_chain
 from common import strict_json
 from common.encoding import b64url_decode
@@ -256,9 +257,11 @@ def _require_claims(claims: Mapping[str, Any], issuer: TrustedIssuer, now: datet
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float:
-    """A NumericDate (RFC 7519 section 2)."""
-    value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    try:
+        value = numeric_date(claims, name)
+    except InputError:
+        value = None
+    if value is None:
         raise ForeignTokenInvalid(f"the token has no {name}")
     return value
 

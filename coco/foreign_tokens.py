@@ -19,8 +19,6 @@ what was known, with an error in the log.
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from pathlib import Path  # noqa: TC003 (msgspec resolves it at run time)
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,7 +31,8 @@ from coco.token_keys import jwk_set, key_of_chain
 from common import strict_json
 from common.encoding import b64url_decode
 from common.errors import InputError, TouchstoneError
-from common.files import read_limited, version_of
+from common.files import read_limited
+from common.watch import WatchedFiles
 from verifier.compact import MAX_TOKEN_BYTES
 
 if TYPE_CHECKING:
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from coco.admin_keys import VerifyingKey
 
 _LOG = logging.getLogger("touchstone.coco.issuers")
-_CHECK_INTERVAL_S: Final = 1.0
 _MAX_FILE_BYTES: Final = 1 << 20
 _SIGNATURE_PARTS: Final = 3
 _NOT_BEFORE_LEEWAY_S: Final = 60  # the other service's clock may be ahead of ours
@@ -117,11 +115,11 @@ class ForeignTokens:
         _check(issuers)
         self._issuers = tuple(issuers)
         self._on_failure = on_failure
-        self._lock = threading.Lock()
-        self._signature = self._look()
-        self._failed: object = None
-        self._trust = self._read()
-        self._check_at = time.monotonic() + _CHECK_INTERVAL_S
+        self._trust = WatchedFiles(
+            [path for each in issuers for path in (*each.jwk_sets, *each.certificates)],
+            self._read,
+            failed=self._not_taken,
+        )
 
     def verify(self, token: str, now: datetime) -> ForeignToken:
         """What a token says, if it holds at ``now``.
@@ -130,7 +128,7 @@ class ForeignTokens:
             ForeignTokenInvalid: it does not, or holds no TEE key. The message never quotes the token.
         """
         header, claims = _unverified(token)
-        trust = self._current()
+        trust = self._trust.current()
         candidates = [each for each in self._issuers if each.issuer in (None, claims.get("iss"))]
         found = [
             (issuer, key)
@@ -148,32 +146,11 @@ class ForeignTokens:
 
     def roots(self) -> dict[str, tuple[x509.Certificate, ...]]:
         """The certificates of each issuer, by its name: for warnings before they expire."""
-        return {name: trust.roots for name, trust in self._current().items()}
+        return {name: trust.roots for name, trust in self._trust.current().items()}
 
-    def _current(self) -> Mapping[str, _Trust]:
-        if time.monotonic() >= self._check_at:
-            with self._lock:
-                self._refresh()
-        return self._trust
-
-    def _refresh(self) -> None:
-        self._check_at = time.monotonic() + _CHECK_INTERVAL_S
-        signature = self._look()
-        if signature in (self._signature, self._failed):
-            return
-        try:
-            self._trust = self._read()
-        except TouchstoneError as error:
-            self._failed = signature
-            _LOG.error("files of trusted issuers are not usable, the former ones stay: %s", error.message)
-            self._on_failure()
-        else:
-            self._signature, self._failed = signature, None
-
-    def _look(self) -> tuple[object, ...]:
-        return tuple(
-            version_of(path) for each in self._issuers for path in (*each.jwk_sets, *each.certificates)
-        )
+    def _not_taken(self, error: TouchstoneError) -> None:
+        _LOG.error("files of trusted issuers are not usable, the former ones stay: %s", error.message)
+        self._on_failure()
 
     def _read(self) -> dict[str, _Trust]:
         return {each.name: _trust_of(each) for each in self._issuers}

@@ -19,7 +19,6 @@ import os
 import ssl
 import stat
 import threading
-import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -27,7 +26,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from common.errors import InvalidSetting, TouchstoneError
-from common.files import read_limited, version_of
+from common.files import read_limited
+from common.watch import WatchedFiles
 from service.certificates import public_bytes
 from service.errors import ClientCertificateMissing
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from service.sections import ServerSettings
 
 _LOG = logging.getLogger("touchstone.tls")
-_CHECK_INTERVAL_S = 1.0
 _MAX_PEM_BYTES = 1 << 20
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _VERIFY = {"off": ssl.CERT_NONE, "admin": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
@@ -118,20 +117,18 @@ class TlsWatch:
 
     def __init__(self, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
         """Read them for the first time."""
-        self._paths = (certificate, key, client_ca)
+        self._files = WatchedFiles(
+            [path for path in (certificate, key, client_ca) if path is not None],
+            lambda: read_pair(certificate, key, client_ca),
+            failed=_not_taken,
+            changed=lambda: _LOG.info("new TLS files taken up"),
+        )
         self._lock = threading.Lock()
-        self._signature = self._look()
-        self._failed: object = None
-        self._pair = read_pair(*self._paths)
         self._taken: TlsPair | None = None
-        self._check_at = time.monotonic() + _CHECK_INTERVAL_S
 
     def current(self) -> TlsPair:
         """The last good set."""
-        if time.monotonic() >= self._check_at:
-            with self._lock:
-                self._refresh()
-        return self._pair
+        return self._files.current()
 
     def changed(self) -> TlsPair | None:
         """The last good set, if this method did not give it before; None otherwise."""
@@ -141,25 +138,6 @@ class TlsWatch:
                 return None
             self._taken = pair
         return pair
-
-    def _refresh(self) -> None:
-        self._check_at = time.monotonic() + _CHECK_INTERVAL_S
-        signature = self._look()
-        if signature in (self._signature, self._failed):
-            return
-        try:
-            pair = read_pair(*self._paths)
-        except TouchstoneError as error:
-            self._failed = signature
-            _count_failure()
-            _LOG.error("the TLS files changed and are not usable, the former ones stay: %s", error.message)
-            return
-        # A change while reading has another signature: it is seen at the next look.
-        self._signature, self._failed, self._pair = signature, None, pair
-        _LOG.info("new TLS files taken up")
-
-    def _look(self) -> tuple[object, ...]:
-        return tuple(version_of(path) for path in self._paths if path is not None)
 
 
 class TlsContexts:
@@ -244,6 +222,11 @@ def require_client_certificate(environ: Mapping[str, Any]) -> None:
     """
     if peer_certificate(environ) is None:
         raise ClientCertificateMissing("this needs a client certificate")
+
+
+def _not_taken(error: TouchstoneError) -> None:
+    _count_failure()
+    _LOG.error("the TLS files changed and are not usable, the former ones stay: %s", error.message)
 
 
 def _count_failure() -> None:

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc import jws
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from coco import foreign_tokens as module
 from coco.errors import CocoSetting, ForeignTokenInvalid
 from coco.foreign_tokens import ForeignTokens, TrustedIssuer
+from common import watch as watch_module
 from service import certificates
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -268,7 +268,7 @@ def test_issuers_are_kept_apart(tmp_path: Path) -> None:
 def test_changed_files_are_taken_up_and_broken_ones_are_not(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_CHECK_INTERVAL_S", 0.0)
+    monkeypatch.setattr(watch_module, "CHECK_INTERVAL_S", 0.0)
     failures: list[int] = []
     tokens = ForeignTokens([service.issuer()], lambda: failures.append(1))
     service.jwks.write_text("{")

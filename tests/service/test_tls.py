@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from cryptography import x509
 
+from common import watch as watch_module
 from common.errors import InvalidSetting, NotFound
 from service import settings as settings_module
-from service import tls as module
 from service.client import read_token
 from service.settings import build
 from service.tls import TlsContexts, TlsWatch, read_pair
@@ -293,7 +293,7 @@ def test_unusable_files_are_refused(files: tuple[Path, Path], tmp_path: Path) ->
 
 
 def test_watch_gives_each_good_set_once(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CHECK_INTERVAL_S", 0.0)
+    monkeypatch.setattr(watch_module, "CHECK_INTERVAL_S", 0.0)
     watch = TlsWatch(*files)
     first = watch.changed()
     assert first == watch.current()
@@ -309,7 +309,7 @@ def test_watch_gives_each_good_set_once(files: tuple[Path, Path], monkeypatch: p
 
 
 def test_context_is_made_once_a_set(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CHECK_INTERVAL_S", 0.0)
+    monkeypatch.setattr(watch_module, "CHECK_INTERVAL_S", 0.0)
     contexts = TlsContexts(TlsWatch(*files), minimum="1.2", clients="off")
     first = contexts.current()
     assert contexts.current() is first

@@ -21,7 +21,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from http_load import free_port, server
+from http_load import server
+
+from testkit.daemon import free_port
 
 _CLIENTS = 8
 _SECONDS = 8

@@ -22,6 +22,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from common.closing import Closing
 from common.encoding import b64url_decode, b64url_encode
 from common.errors import InvalidSetting, Malformed
 from common.files import read_limited
@@ -31,9 +32,6 @@ from wire.evidence import TpmEvidence
 from wire.rcar import TpmEndorsement
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
-
     from wire.rcar import Challenge, Credential
 
 BINDING_SIZE: Final = 32
@@ -79,7 +77,7 @@ AK_KINDS: Final = {
 _AK_HASH: Final = "sha256"
 
 
-class TpmAttester:
+class TpmAttester(Closing):
     """Makes TPM evidence (``guest_agent.attesters.Attester``). Close it: it owns a private folder.
 
     Args:
@@ -138,18 +136,6 @@ class TpmAttester:
     def close(self) -> None:
         """Remove the private folder."""
         self._tools.close()
-
-    def __enter__(self) -> Self:
-        """Nothing more to open."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def endorsement(self) -> TpmEndorsement | None:
         """EK certificate and attestation key; None without an EK certificate, or if not to endorse.

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from common.closing import Closing
 from guest_agent.attesters.tpm2_tools import Tpm2Tools
 from guest_agent.errors import EvidenceNotMade, RuntimeRegisterInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
-    from typing import Self
 
 PCR_COUNT: Final = 24
 DIGEST_BYTES: Final = 32
@@ -60,7 +59,7 @@ class Quote(msgspec.Struct, frozen=True):
         return self.signature[6:]
 
 
-class Vtpm:
+class Vtpm(Closing):
     """A TPM, reached by tpm2-tools. It is the registers that runtime measurements extend, too.
 
     Args:
@@ -92,18 +91,6 @@ class Vtpm:
             if self._opened is not None:
                 self._opened.close()
             self._opened, self._key_made = None, False
-
-    def __enter__(self) -> Self:
-        """Nothing more to open."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def quote(self, data: bytes) -> Quote:
         """A quote over all PCRs of the SHA-256 bank.

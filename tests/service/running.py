@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -141,10 +142,11 @@ class RunningServer:
         return self.process.wait(30)
 
     def kill(self) -> None:
-        """End every process of it at once, as a crash would."""
-        if self.process is None or self.process.poll() is not None:
+        """End every process of it at once, as a crash would; workers may have outlived the first one."""
+        if self.process is None:
             return
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(30)
 
     def admin(self) -> ApiClient:

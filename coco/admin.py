@@ -9,7 +9,7 @@ Order of one admission: mode; path in plain (``coco.admin_rules``); ``Authorizat
 Invariants:
 
 * Nothing is allowed that is not configured: without a provider or a rule every call is refused.
-* The algorithm is the key's (``coco.admin_keys``). A header that brings a key or extensions is refused.
+* The algorithm is the key's (``coco.verifying_key``). A header that brings a key or extensions is refused.
 * A refusal before the signature holds always reads the same, so that it tells nothing about the keys.
 * One class, ``AdminDenied``, answers every refusal, for policies and resources alike; the reference
   implementation answers resources with a type of its start-up errors.

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from coco.admin_keys import VerifyingKey
+    from coco.verifying_key import VerifyingKey
 
 _LOG = logging.getLogger("touchstone.coco.issuers")
 _MAX_FILE_BYTES: Final = 1 << 20

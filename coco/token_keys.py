@@ -10,8 +10,8 @@ from __future__ import annotations
 import binascii
 from typing import TYPE_CHECKING, Any, Final
 
-from coco.admin_keys import RSA_ALGORITHMS, VerifyingKey, key_from_jwk
 from coco.errors import CocoSetting, ForeignTokenInvalid
+from coco.verifying_key import RSA_ALGORITHMS, VerifyingKey, key_from_jwk
 from common import strict_json
 from common.encoding import b64url_decode, b64url_encode
 from common.errors import InputError, TouchstoneError

@@ -9,8 +9,9 @@ TLS files that change are noticed by a thread of the main process, which then ha
 by one; requests under way are finished.
 
 What it lacks: a worker that hangs inside a request is not noticed and replaced (gunicorn does that after
-``timeout_s``); workers outlive a main process that is killed by SIGKILL (gunicorn's do not); the application is not told the client's certificate, so that a certificate can be demanded
-of every connection or of none (``service.profile``).
+``timeout_s``); workers outlive a main process that is killed by SIGKILL (gunicorn's do not); the
+application is not told the client's certificate, so that a certificate can be demanded of every connection
+or of none (``service.profile``).
 """
 
 from __future__ import annotations

@@ -109,10 +109,20 @@ class CocoPolicies:
 
     def _set(self, kind: PolicyKind, name: str, text_b64: str, *, by: str, now: datetime) -> PolicyVersion:
         text = _decoded(text_b64)
-        source = PolicySource(kind, text)
-        self._engine.compile(source)
+        self._engine.compile(PolicySource(kind, text))
+        return self.put_in_force(kind, name, text, by=by, now=now)
+
+    def put_in_force(
+        self, kind: PolicyKind, name: str, text: str, *, by: str, now: datetime
+    ) -> PolicyVersion:
+        """Store and activate a text that the engine has compiled; each step is recorded before it is done.
+
+        Raises:
+            TooLarge: the text has more than ``MAX_TEXT_BYTES``.
+            AuditUnavailable: the change could not be recorded, and did not happen.
+        """
         target = f"policy/{kind.value}/{name}"
-        details: dict[str, object] = {"digest": source.digest}
+        details: dict[str, object] = {"digest": PolicySource(kind, text).digest}
         self._audit.record(AuditEvent("policy.put", by, target, "requested", now, details))
         version = self._store.put(kind, name, text, by=by, now=now)
         details = {"version": version.version}

@@ -29,7 +29,7 @@ from coco.trustee.entries import ATTESTATION_POLICY, KBS, REFERENCE_VALUE, REPOS
 from common import strict_json
 from common.errors import Malformed, TooLarge, TouchstoneError, UnavailableError
 from kms import secret_id
-from kms.audit import AuditEvent, AuditLog
+from kms.audit import AuditLog
 from policy.errors import PolicyNotFound
 from policy.port import PolicyKind, PolicySource
 from rvps import declared
@@ -176,16 +176,10 @@ class Importer:
             raise Malformed("the policy is not UTF-8") from error
         if self._text_in_force(kind, name) == text:
             return UNCHANGED, target
-        source = PolicySource(kind, text)
-        self._engine.compile(source)
+        self._engine.compile(PolicySource(kind, text))
         if self._dry_run:
             return WOULD_STORE, target
-        details: dict[str, object] = {"digest": source.digest}
-        self._audit.record(AuditEvent("policy.put", self._by, target, "requested", now, details))
-        version = self._versions.put(kind, name, text, by=self._by, now=now)
-        details = {"version": version.version}
-        self._audit.record(AuditEvent("policy.activate", self._by, target, "requested", now, details))
-        self._versions.activate(kind, name, version.version, by=self._by, now=now)
+        self._policies.put_in_force(kind, name, text, by=self._by, now=now)
         return STORED, target
 
     def _text_in_force(self, kind: PolicyKind, name: str) -> str | None:

@@ -7,6 +7,8 @@ process, this one too; the thread therefore waits on a process descriptor and ne
 * Died: started anew after 0.5 s, then after twice as long each time, at most 30 s; from the beginning again
   once it has lived for a minute.
 * Stop: SIGTERM, and SIGKILL when it takes longer than ``[grpc] graceful_timeout_s`` and a little.
+* HTTP workers are not forked while a child is being started: one forked then would hold the pipe by which
+  ``Popen`` learns that the child runs, and ``Popen`` would wait for it to end.
 * This process killed: the child sees that its parent is another one and ends (``service.grpc.process``).
 """
 
@@ -34,6 +36,10 @@ _LONGEST_DELAY_S: Final = 30.0
 _HEALTHY_S: Final = 60.0
 _TICK_MS: Final = 500
 _BEYOND_GRACE_S: Final = 5.0
+_starting: Final = threading.Lock()
+os.register_at_fork(
+    before=_starting.acquire, after_in_parent=_starting.release, after_in_child=_starting.release
+)
 
 
 class GrpcSupervisor:
@@ -89,11 +95,12 @@ class GrpcSupervisor:
     def _serve_once(self) -> None:
         """Start one, and return when it has ended, by itself or because we stop."""
         # A group of its own: Ctrl-C in a terminal is for the server, which then ends this one in order.
-        child = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
-            [sys.executable, "-m", "service.grpc.child", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            process_group=0,
-        )
+        with _starting:
+            child = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
+                [sys.executable, "-m", "service.grpc.child", str(os.getpid())],
+                stdin=subprocess.PIPE,
+                process_group=0,
+            )
         descriptor = os.pidfd_open(child.pid)
         try:
             if child.stdin is not None:

@@ -1,8 +1,15 @@
-"""Evidence documents, one struct per TEE, as they stand in the ``evidence`` member of a request."""
+"""Evidence documents, one struct per TEE, as they stand in the ``evidence`` member of a request.
+
+Here are those that our own guest agent makes; the others are in the folders of their verifiers.
+"""
 
 from __future__ import annotations
 
 import msgspec
+
+
+class EvidenceDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="tee"):
+    """Base of every evidence document. The member ``tee`` says which it is."""
 
 
 class SnpCertificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -18,7 +25,7 @@ class SnpCertificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: str
 
 
-class SnpEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="snp", tag_field="tee"):
+class SnpEvidence(EvidenceDocument, frozen=True, tag="snp"):
     """AMD SEV-SNP evidence.
 
     Attributes:
@@ -33,7 +40,7 @@ class SnpEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     auxblob: str | None = None
 
 
-class TpmEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="tpm", tag_field="tee"):
+class TpmEvidence(EvidenceDocument, frozen=True, tag="tpm"):
     """TPM 2.0 evidence.
 
     Attributes:
@@ -60,7 +67,7 @@ class TpmEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     credential_secret: str | None = None
 
 
-class SampleEvidence(msgspec.Struct, frozen=True, tag="sample", tag_field="tee"):
+class SampleEvidence(EvidenceDocument, frozen=True, forbid_unknown_fields=False, tag="sample"):
     """Evidence of Confidential Containers' sample TEE: of no hardware, for development alone.
 
     Attributes:
@@ -72,4 +79,5 @@ class SampleEvidence(msgspec.Struct, frozen=True, tag="sample", tag_field="tee")
     report_data: str = ""
 
 
-Evidence = SnpEvidence | TpmEvidence | SampleEvidence
+GuestEvidence = SnpEvidence | TpmEvidence | SampleEvidence
+Evidence = EvidenceDocument

@@ -65,7 +65,7 @@ def _measure(folder: Path, generator: Path, engine: str) -> list[str]:
         'profile = "development"\n[log]\nlevel = "warning"\n'
         f'[server]\nlisten = "{url.removeprefix("http://")}"\nengine = "{engine}"\n'
         f'[storage]\ndata_dir = "{folder}/data"\n'
-        "[coco]\nsample_tee = true\ndeclared_reference_values = true\n"
+        "[sample]\nenabled = true\n[coco]\ndeclared_reference_values = true\n"
     )
     with server(config, url):
         _prepare(url, (folder / "data" / "admin.token").read_text().strip())

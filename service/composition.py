@@ -44,6 +44,7 @@ from verifier.appraisal import Appraiser
 from verifier.challenges import ChallengeStore
 from verifier.ear import EarVerifier
 from verifier.records import AppraisalRecorder
+from verifier.tpm.section import TpmSection, tpm_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,13 +170,15 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
     keys = token_keys(settings, clock())
     pipelines = Pipelines(policy_store, _trust_gate(settings, engine))
     tees = verifiers.tee_verifiers(settings)
-    tpm_settings = verifiers.tpm_settings(settings.tpm)
+    tpm_section = settings.tee_section("tpm")
+    assert isinstance(tpm_section, TpmSection)
+    tpms = tpm_settings(tpm_section)
     challenges = ChallengeStore(
         database,
         audience=settings.server.audience,
         lifetime=timedelta(seconds=settings.limits.challenge_lifetime_s),
         limit=settings.limits.outstanding_challenges,
-        pcr_selection=tpm_settings.pcr_selection,
+        pcr_selection=tpms.pcr_selection,
     )
     recorder = AppraisalRecorder(database)
     audit = AuditLog(database)
@@ -226,7 +229,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Servic
         token_keys=keys,
         foreign_tokens=foreign,
         tees=frozenset(tees),
-        tpm_settings=tpm_settings,
+        tpm_settings=tpms,
         challenges=challenges,
         recorder=recorder,
         appraiser=Appraiser(

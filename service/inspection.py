@@ -4,8 +4,8 @@ Order: recognise the file; verify it at the given time against the given expecta
 reference values are given, appraise it with exactly those. Nothing is fetched and nothing is stored.
 Evidence that is bound to no expectation can be authentic; it can never affirm who it is.
 
-More lenient than a server in two ways, which the result says: without a revocation list none is
-consulted (check ``snp.crl``, not evaluated), and a VLEK of any cloud provider is accepted.
+What is particular to a TEE, also where it is more lenient here than in a server, is said in its folder's
+``tee.py``.
 """
 
 from __future__ import annotations
@@ -14,150 +14,123 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 
 from common import strict_json
-from common.encoding import b64url_decode, b64url_encode
-from common.errors import InvalidSetting, Malformed, TouchstoneError
+from common.errors import Malformed
 from policy import shipped
 from policy.port import PolicyKind, PolicySource
 from policy.regorus_engine import RegorusEngine
 from rvps.model import Lineage, ReferenceValue
 from rvps.static import StaticReferenceLookup
 from verifier.appraisal import Appraiser
-from verifier.collateral import CollateralStore
-from verifier.errors import UnsupportedEvidence
 from verifier.model import ReportDataBinding, Unbound, VerifiedEvidence
-from verifier.snp import SnpSettings, SnpVerifier
-from verifier.snp.products import Product
-from verifier.snp.report import REPORT_BYTES, parse_report
-from verifier.tpm import TpmSettings, TpmVerifier
-from wire.evidence import Evidence, SnpCertificate, SnpEvidence, TpmEvidence
+from verifier.tee import Inspection
+from verifier.tees import EVIDENCE, TEES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from policy.port import CompiledPolicy
     from verifier.appraisal import Appraisal
-    from verifier.snp.collateral import SnpCollateral
-    from verifier.snp.products import SigningKey, Tcb
+    from verifier.tee import Tee
+    from wire.evidence import Evidence
+
+__all__ = ["Inspection", "appraise", "parse_references", "recognise", "unverified_contents", "verify"]
 
 MAX_EVIDENCE_BYTES: Final = 8 << 20
-_PEM: Final = b"-----BEGIN"
-_VEK_PREFIX: Final = "SEV-"
 _LOCAL: Final = "local file, unverified"
 _POLICY_NAME: Final = "given"
-_SHA256_BYTES: Final = 32
+# Option of ``touchstone verify`` to the member of an inspection that it fills.
+_OPTIONS: Final = {
+    "certificates": "--certificate",
+    "crl": "--crl",
+    "anchors": "--anchor",
+    "ek_roots": "--ek-root",
+    "attestation_keys": "--trusted-ak",
+    "pcr_selection": "--pcrs",
+    "v2_product": "--v2-product",
+}
 
 
-class Inspection(msgspec.Struct, frozen=True):
-    """What is needed to judge a file.
-
-    Attributes:
-        now: verification time.
-        report_data: expected bytes; None for no expectation.
-        crl: revocation list of the ARK, DER or PEM.
-        collateral: folder of lists and VCEKs (``verifier.collateral``), read and never written.
-        anchors: test ARKs that are trusted besides AMD's.
-        ek_roots: roots of TPM endorsement keys.
-        attestation_keys: TPM attestation keys that are trusted without an EK certificate: names
-            (nameAlg and digest), or SHA-256 of a SubjectPublicKeyInfo; a name is longer.
-        pcr_selection: bank to the registers that a quote bound to ``report_data`` must cover, exactly;
-            those that the evidence states otherwise.
-        v2_product: product that a version 2 SNP report is taken for.
-        vmpls: accepted SNP privilege levels.
-    """
-
-    now: datetime
-    report_data: bytes | None = None
-    crl: bytes | None = None
-    collateral: Path | None = None
-    anchors: tuple[x509.Certificate, ...] = ()
-    ek_roots: tuple[x509.Certificate, ...] = ()
-    attestation_keys: frozenset[bytes] = frozenset()
-    pcr_selection: dict[str, tuple[int, ...]] | None = None
-    v2_product: str | None = None
-    vmpls: frozenset[int] = frozenset({0})
-
-
-def recognise(data: bytes, certificates: Sequence[bytes] = ()) -> Evidence:
-    """The evidence in a file: a JSON evidence document, or a raw SNP report.
+def recognise(data: bytes, *, coco: str | None = None) -> Evidence:
+    """The evidence in a file: a JSON evidence document, or a raw file of some TEE's own format.
 
     Args:
         data: the file.
-        certificates: DER or PEM, for SNP evidence that brings none.
+        coco: the file is evidence of this TEE as Confidential Containers spells it.
 
     Raises:
-        Malformed: neither, a certificate that is none, or certificates where there is no use for them.
+        Malformed: neither, or more than one.
     """
     if not data:
         raise Malformed("the file is empty")
-    # Told apart by the first byte: that of a report is its version, and no version is a brace.
-    if data.lstrip().startswith(b"{"):
-        evidence = _document(data)
-    elif len(data) == REPORT_BYTES:
-        evidence = SnpEvidence(report=b64url_encode(data))
-    else:
+    if len(data) > MAX_EVIDENCE_BYTES:
+        raise Malformed(f"evidence files have at most {MAX_EVIDENCE_BYTES} bytes")
+    # Told apart by the first byte: no raw format begins with a brace.
+    if data.lstrip().startswith((b"{", b"[")):
+        return _document(data, coco)
+    found = [evidence for tee in TEES.values() if (evidence := tee.recognise(data)) is not None]
+    if len(found) != 1:
+        known = ", ".join(tee.title for tee in TEES.values())
         raise Malformed(
-            f"the file ({len(data)} bytes) is neither a JSON evidence document nor"
-            f" a {REPORT_BYTES}-byte SNP report",
+            f"the file ({len(data)} bytes) is neither a JSON evidence document nor raw evidence of {known}",
             advice="docs/cli.md shows the formats that `touchstone verify` reads.",
         )
-    if not certificates:
-        return evidence
-    if not isinstance(evidence, SnpEvidence) or evidence.certificates or evidence.auxblob is not None:
-        raise Malformed("certificates go with SNP evidence that brings none itself")
-    added = tuple(item for entry in certificates for item in _certificates(entry))
-    return msgspec.structs.replace(evidence, certificates=added)
+    return found[0]
 
 
-def _document(data: bytes) -> Evidence:
+def _document(data: bytes, coco: str | None) -> Evidence:
     document = strict_json.loads(data, what="evidence document", max_bytes=MAX_EVIDENCE_BYTES)
+    if coco is not None:
+        tee = TEES.get(coco)
+        if tee is None or tee.coco is None:
+            raise Malformed(f"--coco takes one of {', '.join(name for name in TEES if TEES[name].coco)}")
+        return tee.coco.evidence_of(document)
     try:
-        evidence: Evidence = msgspec.convert(document, Evidence)
+        evidence: Evidence = msgspec.convert(document, EVIDENCE)
     except msgspec.MsgspecError as error:
-        raise Malformed(f"this is no evidence document: {error}") from error
+        raise Malformed(
+            f"this is no evidence document: {error}",
+            advice="Evidence of a guest of Confidential Containers needs --coco with the name of its TEE.",
+        ) from error
     return evidence
 
 
+def tee_of(evidence: Evidence) -> Tee:
+    """The TEE whose evidence it is."""
+    return TEES[str(evidence.__struct_config__.tag)]
+
+
 def unverified_contents(evidence: Evidence) -> dict[str, Any]:
-    """What an SNP report says of itself, for evidence that was refused: nothing vouches for any of it.
+    """What evidence says of itself, where it was refused: nothing vouches for any of it.
 
     Returns:
-        Field to value, bytes as hex; empty for other evidence and where the report cannot be parsed.
+        Field to value, bytes as hex; empty where it cannot be parsed.
     """
-    if not isinstance(evidence, SnpEvidence):
-        return {}
-    try:
-        report = parse_report(b64url_decode(evidence.report, what="report"))
-    except TouchstoneError:
-        return {}
-    fields = msgspec.structs.asdict(report)
-    for name in ("r", "s", "signed"):
-        del fields[name]
-    return {name: value.hex() if isinstance(value, bytes) else value for name, value in fields.items()}
+    return tee_of(evidence).contents(evidence)
 
 
 def verify(evidence: Evidence, inspection: Inspection) -> VerifiedEvidence:
     """Verify at ``inspection.now``.
 
     Raises:
+        Malformed: something is given that this TEE has no use for.
         InputError, EvidenceError, EndorsementError: as ``verifier.model.TeeVerifier.verify``.
     """
+    tee = tee_of(evidence)
+    _require_use(tee, inspection)
     expected = Unbound() if inspection.report_data is None else ReportDataBinding(inspection.report_data)
-    if isinstance(evidence, SnpEvidence):
-        snp = SnpVerifier(
-            _snp_settings(inspection), _GivenCollateral(inspection), extra_anchors=inspection.anchors
-        )
-        return snp.verify(evidence, expected, None, inspection.now)
-    if not isinstance(evidence, TpmEvidence):
-        raise UnsupportedEvidence("sample evidence proves nothing: there is nothing to verify offline")
-    tpm = TpmVerifier(_tpm_settings(evidence, inspection))
-    return tpm.verify(evidence, expected, None, inspection.now)
+    return tee.offline(evidence, inspection).verify(evidence, expected, None, inspection.now)
+
+
+def _require_use(tee: Tee, inspection: Inspection) -> None:
+    for member, option in _OPTIONS.items():
+        if getattr(inspection, member) and member not in tee.inspects:
+            raise Malformed(f"{option} has no use for {tee.title} evidence")
+    for role in inspection.files:
+        if f"files.{role}" not in tee.inspects:
+            raise Malformed(f"--with {role}: {tee.title} evidence takes no such file")
 
 
 def appraise(
@@ -194,20 +167,6 @@ def parse_references(data: bytes) -> dict[str, list[Any]]:
     return document
 
 
-def load_certificates(data: bytes, *, what: str) -> tuple[x509.Certificate, ...]:
-    """Certificates in PEM or DER.
-
-    Raises:
-        Malformed: neither.
-    """
-    try:
-        if data.lstrip().startswith(_PEM):
-            return tuple(x509.load_pem_x509_certificates(data))
-        return (x509.load_der_x509_certificate(data),)
-    except ValueError as error:
-        raise Malformed(f"{what} holds no certificate") from error
-
-
 class _OnePolicy:
     def __init__(self, compiled: CompiledPolicy) -> None:
         self._compiled = compiled
@@ -215,77 +174,6 @@ class _OnePolicy:
     def active(self, kind: PolicyKind, name: str) -> CompiledPolicy:
         del kind, name
         return self._compiled
-
-
-def _certificates(data: bytes) -> list[SnpCertificate]:
-    return [
-        SnpCertificate(type=_slot(certificate), data=b64url_encode(certificate.public_bytes(Encoding.DER)))
-        for certificate in load_certificates(data, what="--certificate")
-    ]
-
-
-def _slot(certificate: x509.Certificate) -> str:
-    """The certificate table's name for a certificate, by its common name (KDS specification)."""
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    name = str(names[0].value) if names else ""
-    if name.startswith("ARK-"):
-        return "ARK"
-    if name in ("SEV-VCEK", "SEV-VLEK"):
-        return name.removeprefix(_VEK_PREFIX)
-    if name.startswith(_VEK_PREFIX):
-        return "ASK"
-    raise Malformed(f"{name or 'a certificate without a common name'} is no certificate of the SNP chain")
-
-
-def _snp_settings(inspection: Inspection) -> SnpSettings:
-    versions = {3, 4, 5} | ({2} if inspection.v2_product else set())
-    return SnpSettings(
-        versions=frozenset(versions),
-        v2_product=Product(inspection.v2_product) if inspection.v2_product else None,
-        vmpls=inspection.vmpls,
-        csp_ids=None,
-        revocation="if-present",
-    )
-
-
-def _tpm_settings(evidence: TpmEvidence, inspection: Inspection) -> TpmSettings:
-    keys = inspection.attestation_keys
-    settings = TpmSettings(
-        ek_roots=inspection.ek_roots,
-        ak_names=frozenset(key for key in keys if len(key) != _SHA256_BYTES),
-        ak_spki_sha256=frozenset(key for key in keys if len(key) == _SHA256_BYTES),
-    )
-    if inspection.report_data is None:
-        return settings  # unbound evidence is held against no selection
-    if inspection.pcr_selection is not None:
-        return msgspec.structs.replace(settings, pcr_selection=inspection.pcr_selection)
-    try:
-        return msgspec.structs.replace(settings, pcr_selection=_stated_selection(evidence))
-    except InvalidSetting as error:
-        raise Malformed(f"the registers that the evidence states: {error.message}") from error
-
-
-def _stated_selection(evidence: TpmEvidence) -> dict[str, tuple[int, ...]]:
-    try:
-        return {bank: tuple(sorted(map(int, values))) for bank, values in evidence.pcrs.items()}
-    except ValueError as error:
-        raise Malformed("a register of the evidence has no number") from error
-
-
-class _GivenCollateral:
-    """The list that was given, whichever ARK is asked for (the verifier checks its signer); or a folder."""
-
-    def __init__(self, inspection: Inspection) -> None:
-        self._list = inspection.crl
-        self._store: SnpCollateral = CollateralStore(inspection.collateral)
-
-    def crl(self, product: Product, kind: SigningKey, anchor: str, now: datetime) -> bytes | None:
-        if self._list is not None:
-            return self._list
-        return self._store.crl(product, kind, anchor, now)
-
-    def vcek(self, product: Product, hardware_id: bytes, tcb: Tcb, now: datetime) -> bytes | None:
-        return self._store.vcek(product, hardware_id, tcb, now)
 
 
 def _values(references: Mapping[str, Sequence[Any]], tee: str, now: datetime) -> list[ReferenceValue]:

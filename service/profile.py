@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from common.errors import InvalidSetting
 from service.sections_coco_admin import insecure_switches as insecure_switches_of_coco_admin
+from verifier.tees import TEES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,12 +124,8 @@ def is_loopback(host: str) -> bool:
 
 
 def _switches(settings: Settings) -> Iterator[str]:
-    if settings.snp.extra_anchors:
-        yield "[snp] extra_anchors trusts test firmware as if it were AMD's"
-    if settings.snp.enabled and settings.snp.revocation != "require":
-        yield '[snp] revocation = "if-present" accepts revoked certificates where no list is at hand'
-    if settings.coco.sample_tee:
-        yield "[coco] sample_tee accepts evidence that anybody can make"
+    for tee in TEES.values():
+        yield from tee.insecure(settings.tee_section(tee.name))
     if settings.coco.lift_release_floors:
         yield "[coco] lift_release_floors lets a policy release secrets to contraindicated guests"
     host, _ = listen_address(settings.server.listen)

@@ -8,18 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from common.section import Section
 from service.sections_keys import TokenKeyFields
 from service.sections_tls import TlsFields
 
 _MIB = 1 << 20
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys refused, immutable, inputs never quoted in errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class ServerSettings(Section, TlsFields):
@@ -157,116 +152,6 @@ class PolicySettings(Section):
         description="Which of a trust policy's `environments` decides here (`prod`).",
     )
     opa: OpaSettings = Field(default_factory=OpaSettings)
-
-
-class TcbFloorSection(Section):
-    """Lowest acceptable SVN of each TCB component of a product; 0 demands nothing."""
-
-    bootloader: int = Field(default=0, ge=0, le=255, description="Boot loader.")
-    tee: int = Field(default=0, ge=0, le=255, description="TEE (PSP operating system).")
-    snp: int = Field(default=0, ge=0, le=255, description="SNP firmware.")
-    microcode: int = Field(default=0, ge=0, le=255, description="CPU microcode.")
-    fmc: int = Field(default=0, ge=0, le=255, description="FMC (Turin).")
-
-
-class SnpSection(Section):
-    """AMD SEV-SNP. Bit masks are those of the SEV-SNP ABI (AMD publication 56860)."""
-
-    enabled: bool = Field(default=True, description="Accept SEV-SNP evidence.")
-    collateral_dir: Path | None = Field(
-        default=None,
-        description="Folder of revocation lists and certificates; `data_dir`/collateral otherwise.",
-    )
-    revocation: Literal["require", "if-present"] = Field(
-        default="require",
-        description="Demand a current revocation list, or use one if there is one (not in production).",
-    )
-    products: tuple[Literal["Milan", "Genoa", "Turin"], ...] = Field(
-        default=("Milan", "Genoa", "Turin"), min_length=1, description="Accepted product lines."
-    )
-    versions: tuple[int, ...] = Field(default=(3, 4, 5), description="Accepted report versions.")
-    v2_product: Literal["Milan", "Genoa", "Turin"] | None = Field(
-        default=None, description="The product that version 2 reports, which name none, are taken for."
-    )
-    vmpls: tuple[int, ...] = Field(default=(0,), description="Accepted privilege levels.")
-    tcb_floors: dict[Literal["Milan", "Genoa", "Turin"], TcbFloorSection] = Field(
-        default={},
-        description="Lowest TCB per product: `[snp.tcb_floors.Milan]` with the components that count.",
-    )
-    permit_provisional_firmware: bool = Field(
-        default=False, description="Accept firmware that the platform can still roll back from."
-    )
-    permit_migration: bool = Field(default=False, description="Accept guests with a migration agent.")
-    permit_masked_chip_id: bool = Field(
-        default=False, description="Accept reports with CHIP_ID zero; no identity is affirmed then."
-    )
-    csp_ids: tuple[str, ...] = Field(
-        default=(), description="Cloud providers whose VLEKs are accepted; `*` alone accepts any."
-    )
-    policy_required: int = Field(default=0, ge=0, description="Guest POLICY bits that must be set.")
-    policy_forbidden: int = Field(default=0, ge=0, description="Guest POLICY bits that must not be set.")
-    minimum_abi: tuple[int, int] = Field(
-        default=(0, 0), description="Lowest (major, minor) that POLICY must demand."
-    )
-    platform_required: int = Field(default=0, ge=0, description="PLATFORM_INFO bits that must be set.")
-    platform_forbidden: int = Field(default=0, ge=0, description="PLATFORM_INFO bits that must not be set.")
-    platform_unknown_permitted: int = Field(
-        default=0, ge=0, description="PLATFORM_INFO bits without a known meaning that may be set."
-    )
-    minimum_guest_svn: int = Field(default=0, ge=0, description="Lowest GUEST_SVN.")
-    minimum_firmware: tuple[int, int, int] = Field(
-        default=(0, 0, 0), description="Lowest current firmware (major, minor, build)."
-    )
-    id_key_digests: tuple[str, ...] = Field(
-        default=(), description="Acceptable ID keys (SHA-384, hex); empty: any, also none."
-    )
-    author_key_digests: tuple[str, ...] = Field(
-        default=(), description="Acceptable author keys (SHA-384, hex)."
-    )
-    family_ids: tuple[str, ...] = Field(default=(), description="Acceptable FAMILY_IDs (hex); empty: any.")
-    image_ids: tuple[str, ...] = Field(default=(), description="Acceptable IMAGE_IDs (hex); empty: any.")
-    mitigations_required: int = Field(
-        default=0, ge=0, description="Bits that both mitigation vectors must have."
-    )
-    extra_anchors: tuple[Path, ...] = Field(
-        default=(),
-        description=(
-            "PEM files of further ARKs, for test firmware. Everything they sign is trusted as if AMD"
-            " had: refused in the production profile."
-        ),
-    )
-
-
-class TpmSection(Section):
-    """TPM 2.0."""
-
-    enabled: bool = Field(default=True, description="Accept TPM 2.0 evidence.")
-    ek_roots: tuple[Path, ...] = Field(
-        default=(), description="PEM files of the roots at which an EK certificate's chain must end."
-    )
-    ak_names: tuple[str, ...] = Field(
-        default=(),
-        description="Names (hex) of attestation keys that are trusted without an EK certificate.",
-    )
-    ak_spki_sha256: tuple[str, ...] = Field(
-        default=(),
-        description="SHA-256 (hex) of the SubjectPublicKeyInfo of keys trusted as attestation keys.",
-    )
-    pcr_selection: dict[str, tuple[int, ...]] = Field(
-        default={"sha256": tuple(range(16))},
-        description="Bank to the registers that a quote must cover, exactly.",
-    )
-    require_event_log: bool = Field(default=False, description="Refuse evidence without an event log.")
-    allow_unquoted_events: bool = Field(
-        default=False, description="Accept a log with events of registers that are not quoted."
-    )
-    unlogged_pcrs: tuple[int, ...] = Field(
-        default=(),
-        description="Quoted registers that software extends outside the log (IMA: 10; systemd: 11 to 13).",
-    )
-    minimum_firmware_version: int | None = Field(
-        default=None, description="Lowest TPM firmware version that is not contraindicated."
-    )
 
 
 class FetchSettings(Section):

@@ -74,10 +74,6 @@ class CocoSettings(BaseModel):
     rsa1_5: bool = Field(
         default=False, description="Also encrypt to guests' keys of algorithm RSA1_5, for old clients."
     )
-    sample_tee: bool = Field(
-        default=False,
-        description="Accept evidence of the sample TEE, which anybody can make. Development only.",
-    )
     lift_release_floors: bool = Field(
         default=False,
         description=(

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from common.addresses import is_loopback
-from service.sections import Section
+from common.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -16,15 +16,17 @@ The keys are in ``service.sections``; ``docs/configuration.md`` is generated (``
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, create_model
 
 from common.errors import InvalidSetting
 from common.files import read_limited
+from common.section import Section
 from service import profile
 from service.sections import (
     FeedSettings,
@@ -33,21 +35,22 @@ from service.sections import (
     LogSettings,
     PolicySettings,
     RegistrySettings,
-    Section,
     ServerSettings,
     SigstoreSettings,
-    SnpSection,
     SourceSection,
     StorageSettings,
     TokenSettings,
-    TpmSection,
 )
 from service.sections_coco import CocoSettings
 from service.sections_grpc import GrpcSection
+from verifier.tees import TEES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from verifier.tee import TeeSection
+
+_LOG = logging.getLogger(__name__)
 ENV_PREFIX = "TOUCHSTONE_"
 ENV_DELIMITER = "__"
 CONFIG_VARIABLE = "TOUCHSTONE_CONFIG"
@@ -55,7 +58,7 @@ _MAX_CONFIG_BYTES = 1 << 20
 
 
 class Settings(Section):
-    """Every setting."""
+    """Every setting; each TEE adds a section of its own name (``MODEL``)."""
 
     profile: Literal["production", "development"] = Field(
         default="production",
@@ -65,8 +68,6 @@ class Settings(Section):
     storage: StorageSettings = Field(default_factory=StorageSettings)
     token: TokenSettings = Field(default_factory=TokenSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
-    snp: SnpSection = Field(default_factory=SnpSection)
-    tpm: TpmSection = Field(default_factory=TpmSection)
     fetch: FetchSettings = Field(default_factory=FetchSettings)
     sigstore: SigstoreSettings = Field(default_factory=SigstoreSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
@@ -78,6 +79,16 @@ class Settings(Section):
     sources: tuple[SourceSection, ...] = Field(
         default=(), max_length=64, description="Registries and folders that are pulled, see below."
     )
+
+    def tee_section(self, tee: str) -> TeeSection:
+        """The section of a TEE."""
+        section: TeeSection = getattr(self, field_of(tee))
+        return section
+
+    @property
+    def collateral_dir(self) -> Path:
+        """Folder of the endorsement store."""
+        return self.storage.data_dir / "collateral"
 
     @property
     def database_url(self) -> str:
@@ -100,6 +111,18 @@ class Settings(Section):
         return self.storage.data_dir / "audit-checkpoints.jws"
 
 
+def field_of(tee: str) -> str:
+    """Name of a TEE's section: its own, with ``_`` where a name of a field cannot have ``-``."""
+    return tee.replace("-", "_")
+
+
+_SECTIONS: dict[str, Any] = {
+    field_of(tee.name): (tee.section, Field(default_factory=tee.section)) for tee in TEES.values()
+}
+# What is read: ``Settings`` with a section for each TEE.
+MODEL: type[Settings] = create_model("SettingsOfAllTees", __base__=Settings, **_SECTIONS)
+
+
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings.
 
@@ -116,6 +139,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         path = Path(environ[CONFIG_VARIABLE])
     values = _from_file(path) if path is not None else {}
     _merge(values, _from_environment(environ))
+    _move_renamed(values)
     return build(values)
 
 
@@ -126,11 +150,24 @@ def build(values: Mapping[str, Any]) -> Settings:
         InvalidSetting: as ``load``.
     """
     try:
-        settings = Settings(**values)
+        settings = MODEL(**values)
     except ValidationError as error:
         raise InvalidSetting(_describe(error)) from error
     profile.enforce(settings)
     return settings
+
+
+# Old place of a setting, and its new one.
+_RENAMED = ((("coco", "sample_tee"), ("sample", "enabled")),)
+
+
+def _move_renamed(values: dict[str, Any]) -> None:
+    """Read settings that stand in a place they had before; the new place wins."""
+    for (section, key), (new_section, new_key) in _RENAMED:
+        old = values.get(section)
+        if isinstance(old, dict) and key in old:
+            _LOG.warning("[%s] %s is now [%s] %s", section, key, new_section, new_key)
+            values.setdefault(new_section, {}).setdefault(new_key, old.pop(key))
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from service.settings import ENV_DELIMITER, ENV_PREFIX, Settings
+from service.settings import ENV_DELIMITER, ENV_PREFIX, MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _HEAD = """# Configuration
 
-Generated from `service/sections.py` by `python -m service.settings_doc`; do not edit by hand.
+Generated from `service/settings.py` by `python -m service.settings_doc`; do not edit by hand.
 
 `touchstone serve --config FILE` reads one TOML file (else the file that `TOUCHSTONE_CONFIG` names, else
 the defaults). An environment variable `TOUCHSTONE_<SECTION>__<KEY>` overrides the file: for example
@@ -45,7 +45,7 @@ def render() -> str:
     lines = [_HEAD]
     top: list[tuple[str, FieldInfo]] = []
     sections: list[tuple[str, type[BaseModel]]] = []
-    for name, field in Settings.model_fields.items():
+    for name, field in MODEL.model_fields.items():
         section = _section(field)
         if section is None:
             top.append((name, field))

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
+from pydantic import Field
 
 from common.section import Section
-from verifier.reading import load_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from verifier.model import CocoForm, TeeVerifier
     from wire.evidence import EvidenceDocument
 
-__all__ = ["CommonClaims", "Inspection", "Section", "Surroundings", "Tee", "load_certificates"]
+
+class TeeSection(Section):
+    """Base of every TEE's section of the settings."""
+
+    enabled: bool = Field(default=True, description="Accept its evidence.")
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -46,6 +50,7 @@ class Inspection(msgspec.Struct, frozen=True):
     Attributes:
         now: verification time.
         report_data: expected bytes; None for no expectation.
+        certificates: that came beside the evidence.
         crl: one revocation list, DER or PEM.
         collateral: endorsement store's folder, read and never written.
         anchors: test roots that are trusted besides the vendor's.
@@ -56,11 +61,12 @@ class Inspection(msgspec.Struct, frozen=True):
             those that the evidence states otherwise.
         v2_product: product that a version 2 SNP report is taken for.
         vmpls: accepted SNP privilege levels.
-        files: further files by the role that the TEE gives them (``event-log``, ``collateral``).
+        files: further files by the role that the TEE gives them (``event-log``, ``endorsements``).
     """
 
     now: datetime
     report_data: bytes | None = None
+    certificates: tuple[x509.Certificate, ...] = ()
     crl: bytes | None = None
     collateral: Path | None = None
     anchors: tuple[x509.Certificate, ...] = ()
@@ -115,14 +121,18 @@ class Tee(msgspec.Struct, frozen=True, kw_only=True):
         evidence: the evidence document.
         claims: TypedDict of its claims, ``input.<name>`` in a policy.
         binding_size: bytes of the field that binds a session.
-        section: its settings; ``enabled`` is one of them.
+        section: its settings.
         build: the configured verifier, of the section and the surroundings.
-        offline: the verifier for one inspection.
+        offline: the verifier for one piece of evidence and one inspection.
+        inspects: the members of ``Inspection`` that it has a use for, of ``certificates``, ``crl``,
+            ``anchors``, ``ek_roots``, ``attestation_keys``, ``pcr_selection``, ``v2_product``; and of each
+            role in ``files`` its name, as ``files.event-log``. What is given without use is refused.
         recognise: the document of a raw file of the TEE's own format; None: another format. Never raises
             for what is not its format; Malformed for what is, and is broken.
         contents: what evidence says of itself before anything vouches for it, for readers.
         coco: how Confidential Containers spells it, if it does.
-        reference_names: well-known reference name to the claim that it is held against.
+        reference_names: well-known reference name to the claim that it is held against, a dotted path
+            below the TEE's member. A name belongs to one TEE.
         identities: those of them that say which machine or key it is, not which release.
         insecure: of a section, one sentence for each switch in it that weakens a verdict.
         checks: what is checked, for docs/tees.md: (what, source) in order.
@@ -134,11 +144,12 @@ class Tee(msgspec.Struct, frozen=True, kw_only=True):
     evidence: type[EvidenceDocument]
     claims: type
     binding_size: int
-    section: type[Section]
+    section: type[TeeSection]
     build: Callable[[Any, Surroundings], TeeVerifier]
     offline: Callable[[Any, Inspection], TeeVerifier]
-    recognise: Callable[[bytes], EvidenceDocument | None]
-    contents: Callable[[Any], dict[str, Any]]
+    recognise: Callable[[bytes], EvidenceDocument | None] = lambda _data: None
+    inspects: frozenset[str] = frozenset()
+    contents: Callable[[Any], dict[str, Any]] = lambda _evidence: {}
     coco: CocoForm | None = None
     reference_names: Mapping[str, str] = {}
     identities: frozenset[str] = frozenset()

@@ -9,8 +9,11 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Any, Final, Union
 
+import msgspec
+
 import verifier
 from verifier.tee import Tee
+from wire.rcar import AppraisalRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,3 +39,15 @@ TEES: Final[Mapping[str, Tee]] = _found()
 
 # The union of all evidence documents, for decoding: told apart by their member ``tee``.
 EVIDENCE: Final[Any] = Union[tuple(tee.evidence for tee in TEES.values())]  # noqa: UP007 (made at run time)
+
+
+# The request of ``POST /v1/appraisals`` with evidence of any TEE. The guest's own has that of guests alone.
+REQUEST: Final[Any] = msgspec.defstruct(
+    "AppraisalRequest",
+    [("evidence", EVIDENCE)],
+    bases=(AppraisalRequest,),
+    namespace={"__doc__": AppraisalRequest.__doc__},
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from wire.evidence import Evidence  # noqa: TC001 (msgspec resolves it at run time)
+from wire.evidence import GuestEvidence  # noqa: TC001 (msgspec resolves it at run time)
 
 Jwk = dict[str, str]
 
@@ -96,7 +96,7 @@ class AppraisalRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         explain: also return every check, rule and matched reference value.
     """
 
-    evidence: Evidence
+    evidence: GuestEvidence
     nonce: str | None = None
     tee_pubkey: Jwk | None = None
     report_data: str | None = None

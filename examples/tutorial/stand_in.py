@@ -28,7 +28,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from guest_agent.client import GuestClient
 from testkit.authority import TestAuthority, slsa_v1_statement
 from testkit.snp_firmware import AuthorityKeys, SnpFirmware
-from wire.evidence import Evidence
+from wire.evidence import GuestEvidence
 from wire.rcar import Challenge, TpmEndorsement
 
 _BUILD = Path("build")
@@ -97,7 +97,7 @@ class _Attester:
         self._chip = chip
         self._measurement = bytes.fromhex(measurement)
 
-    def collect(self, report_data: bytes, challenge: Challenge) -> Evidence:
+    def collect(self, report_data: bytes, challenge: Challenge) -> GuestEvidence:
         """A report over ``report_data``."""
         del challenge
         return self._chip.evidence(report_data, measurement=self._measurement)

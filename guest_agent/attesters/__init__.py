@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from wire.evidence import Evidence
+    from wire.evidence import GuestEvidence
     from wire.rcar import Challenge, TpmEndorsement
 
 
@@ -30,7 +30,7 @@ class Attester(Protocol):
             UnavailableError: the interface does not answer.
         """
 
-    def collect(self, report_data: bytes, challenge: Challenge) -> Evidence:
+    def collect(self, report_data: bytes, challenge: Challenge) -> GuestEvidence:
         """Make evidence over ``report_data``.
 
         Args:

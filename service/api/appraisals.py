@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from policy.errors import PolicyNotFound
 from service import metrics
 from service.routing import Answer, Call, RouteTable
+from verifier.tees import REQUEST
 from wire.rcar import AppraisalRequest, AppraisalResponse
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ ROUTES = RouteTable("appraisals")
 @ROUTES.add(
     "POST",
     "/v1/appraisals",
-    body=AppraisalRequest,
+    body=REQUEST,
     answers={200: AppraisalResponse},
     open_to_all=True,
     fast=True,

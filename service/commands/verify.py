@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _MAX_SIDE_FILE = 1 << 20
+_MAX_ROLE_FILE = 8 << 20
 
 
 @click.command()
@@ -66,6 +67,16 @@ _MAX_SIDE_FILE = 1 << 20
 @click.option(
     "--vmpl", "vmpls", multiple=True, type=click.IntRange(0, 3), help="Accepted VMPL; 0 otherwise."
 )
+@click.option(
+    "--with",
+    "files",
+    multiple=True,
+    metavar="ROLE=FILE",
+    help="A file that goes with the evidence (docs/cli.md: the roles of each TEE).",
+)
+@click.option(
+    "--coco", "tee", metavar="TEE", help="FILE is evidence as a guest of Confidential Containers sends it."
+)
 @click.option("--policy", type=_FILE, help="Appraise by this Rego policy; the shipped one otherwise.")
 @click.option("--reference", "references", multiple=True, metavar="NAME=VALUE", help="A reference value.")
 @click.option("--references", "reference_file", type=_FILE, help='JSON: {"name": [values]}.')
@@ -84,6 +95,8 @@ def command(
     selection: tuple[str, ...],
     v2_product: str | None,
     vmpls: tuple[int, ...],
+    files: tuple[str, ...],
+    tee: str | None,
     policy: Path | None,
     references: tuple[str, ...],
     reference_file: Path | None,
@@ -92,23 +105,23 @@ def command(
 ) -> None:
     """Verify the evidence in FILE down to the vendor's root; with a policy or references, appraise it.
 
-    FILE is a JSON evidence document, or a raw SNP report with --certificate or --collateral. Nothing is
-    fetched. Exit code 0: authentic, no expectation failed, and affirming where it was appraised; 1
-    otherwise.
+    FILE is a JSON evidence document (ours, or with --coco that of a guest of Confidential Containers), or
+    evidence in a TEE's own format (an SNP report, a TDX or SGX quote, a CCA token ...); docs/cli.md lists
+    them, and what goes with each. Nothing is fetched. Exit code 0: authentic, no expectation failed, and
+    affirming where it was appraised; 1 otherwise.
     """
     from common.encoding import hex_decode
     from common.errors import EndorsementError, EvidenceError
     from service import inspection as library
     from verifier.errors import UnsupportedEvidence
 
-    evidence = library.recognise(
-        _read(file, library.MAX_EVIDENCE_BYTES, what="evidence"), [_read(path) for path in certificates]
-    )
+    evidence = library.recognise(_read(file, library.MAX_EVIDENCE_BYTES, what="evidence"), coco=tee)
     if anchors:
         output.note("TEST ROOT: everything that the given anchor signs counts as hardware in this run")
     inspection = library.Inspection(
         now=_instant(at),
         report_data=None if report_data is None else hex_decode(report_data, what="--report-data"),
+        certificates=_load(certificates, "--certificate"),
         crl=None if crl is None else _read(crl),
         collateral=_folder(collateral),
         anchors=_load(anchors, "--anchor"),
@@ -117,6 +130,7 @@ def command(
         pcr_selection=_selection(selection),
         v2_product=v2_product,
         vmpls=frozenset(vmpls or (0,)),
+        files=_roles(files),
     )
     values = _references(references, reference_file)
     source = None if policy is None else _policy_text(policy)
@@ -213,6 +227,16 @@ def _selection(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]] | None:
     return selection or None
 
 
+def _roles(texts: tuple[str, ...]) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for text in texts:
+        role, separator, path = text.partition("=")
+        if not separator or not role or not path or role in files:
+            raise click.UsageError(f"--with wants ROLE=FILE, each role once, not {text!r}")
+        files[role] = _read(Path(path), _MAX_ROLE_FILE)
+    return files
+
+
 def _instant(text: str | None) -> datetime:
     if text is None:
         return datetime.now(UTC)
@@ -249,6 +273,6 @@ def _read(path: Path, limit: int = _MAX_SIDE_FILE, *, what: str | None = None) -
 
 
 def _load(paths: tuple[Path, ...], what: str) -> tuple[Any, ...]:
-    from service import inspection as library
+    from verifier.reading import load_certificates
 
-    return tuple(item for path in paths for item in library.load_certificates(_read(path), what=what))
+    return tuple(item for path in paths for item in load_certificates(_read(path), what=what))

@@ -9,7 +9,7 @@ on products that have it.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from verifier.snp import report as bits
 
@@ -18,6 +18,77 @@ if TYPE_CHECKING:
     from verifier.snp.platform import PlatformTcbs
     from verifier.snp.products import Product
     from verifier.snp.report import Report
+    from verifier.tee import CommonClaims
+
+
+class SnpClaims(TypedDict):
+    """``input.snp``. Digests and identifiers are lower-case hex."""
+
+    product: str
+    report_version: int
+    vmpl: int
+    guest_svn: int
+    family_id: str
+    image_id: str
+    measurement: str
+    host_data: str
+    id_key_digest: str
+    author_key_digest: str
+    author_key_enabled: bool
+    report_id: str
+    report_id_ma: str
+    chip_id: str
+    signing_key: str
+    csp_id: str | None
+    policy: int
+    policy_abi_major: int
+    policy_abi_minor: int
+    policy_smt_allowed: bool
+    policy_migrate_ma: bool
+    policy_debug_allowed: bool
+    policy_single_socket: bool
+    policy_cxl_allowed: bool
+    policy_mem_aes_256_xts: bool
+    policy_rapl_disabled: bool
+    policy_ciphertext_hiding: bool
+    policy_page_swap_disabled: bool
+    platform_info: str
+    platform_smt_enabled: bool
+    platform_tsme_enabled: bool
+    platform_ecc_enabled: bool
+    platform_rapl_disabled: bool
+    platform_ciphertext_hiding: bool
+    platform_alias_check_complete: bool
+    platform_tio_enabled: bool
+    platform_unknown_bits: str
+    reported_tcb_bootloader: int
+    reported_tcb_tee: int
+    reported_tcb_snp: int
+    reported_tcb_microcode: int
+    reported_tcb_fmc: NotRequired[int]
+    current_tcb_bootloader: int
+    current_tcb_tee: int
+    current_tcb_snp: int
+    current_tcb_microcode: int
+    current_tcb_fmc: NotRequired[int]
+    committed_tcb_bootloader: int
+    committed_tcb_tee: int
+    committed_tcb_snp: int
+    committed_tcb_microcode: int
+    committed_tcb_fmc: NotRequired[int]
+    launch_tcb_bootloader: int
+    launch_tcb_tee: int
+    launch_tcb_snp: int
+    launch_tcb_microcode: int
+    launch_tcb_fmc: NotRequired[int]
+    tcb: dict[str, dict[str, int]]
+    current_firmware: str
+    committed_firmware: str
+    cpuid_family: NotRequired[int]
+    cpuid_model: NotRequired[int]
+    cpuid_stepping: NotRequired[int]
+    launch_mitigations: NotRequired[str]
+    current_mitigations: NotRequired[str]
 
 
 def snp_claims(
@@ -53,6 +124,25 @@ def snp_claims(
     if report.launch_mitigations is not None and report.current_mitigations is not None:
         claims["launch_mitigations"] = f"{report.launch_mitigations:016x}"
         claims["current_mitigations"] = f"{report.current_mitigations:016x}"
+    return claims
+
+
+def common_claims(report: Report, product: Product) -> CommonClaims:
+    """What other TEEs say too (``verifier.tee.CommonClaims``).
+
+    A VCEK or VLEK names the TCB it was made for, and AMD publishes no list of what is up to date: floors
+    are the operator's (``[snp.tcb_floors]``), so there is no ``tcb_status``.
+    """
+    claims: CommonClaims = {
+        "measurement": report.measurement.hex(),
+        "launch_data": report.host_data.hex(),
+        "debug": bool(report.policy & bits.POLICY_DEBUG),
+        "migratable": bool(report.policy & bits.POLICY_MIGRATE_MA),
+        "svn": report.guest_svn,
+        "product": str(product),
+    }
+    if any(report.id_key_digest):
+        claims["signer"] = report.id_key_digest.hex()
     return claims
 
 

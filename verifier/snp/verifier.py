@@ -37,7 +37,7 @@ from verifier.snp.checks import (
     require_signature,
     require_tcb,
 )
-from verifier.snp.claims import snp_claims
+from verifier.snp.claims import common_claims, snp_claims
 from verifier.snp.platform import tcbs_of
 from verifier.snp.products import HWID_BYTES, Product, SigningKey
 from verifier.snp.report import Report, parse_report
@@ -140,6 +140,7 @@ class SnpVerifier:
         claims = {
             "snp": snp_claims(report, product, tcbs, chain),
             "report_data": report.report_data.hex(),
+            "common": common_claims(report, product),
         }
         if bound_init_data == "bound":
             claims["init_data"] = report.host_data.hex()

@@ -8,17 +8,61 @@ TPM state: with one ``ak_name``, (``reset_count``, ``clock``) only grows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict
 
 from common.encoding import b64_encode
 
 if TYPE_CHECKING:
+    from verifier.tee import CommonClaims
     from verifier.tpm.attest import Quote
     from verifier.tpm.checks import PcrValues
     from verifier.tpm.public import PublicArea
     from verifier.tpm.trust import AttestationKeyTrust
 
 COCO_BANK: Final = "sha256"
+
+
+class TpmClaims(TypedDict):
+    """``input.tpm``."""
+
+    pcr00: NotRequired[str]
+    pcr01: NotRequired[str]
+    pcr02: NotRequired[str]
+    pcr03: NotRequired[str]
+    pcr04: NotRequired[str]
+    pcr05: NotRequired[str]
+    pcr06: NotRequired[str]
+    pcr07: NotRequired[str]
+    pcr08: NotRequired[str]
+    pcr09: NotRequired[str]
+    pcr10: NotRequired[str]
+    pcr11: NotRequired[str]
+    pcr12: NotRequired[str]
+    pcr13: NotRequired[str]
+    pcr14: NotRequired[str]
+    pcr15: NotRequired[str]
+    pcr16: NotRequired[str]
+    pcr17: NotRequired[str]
+    pcr18: NotRequired[str]
+    pcr19: NotRequired[str]
+    pcr20: NotRequired[str]
+    pcr21: NotRequired[str]
+    pcr22: NotRequired[str]
+    pcr23: NotRequired[str]
+    pcrs: dict[str, dict[str, str]]
+    ak_name: str
+    ak_public: str
+    ak_trust: str
+    firmware_version: str
+    reset_count: int
+    restart_count: int
+    clock: int
+    safe: bool
+    ek_digest: NotRequired[str]
+    ek_manufacturer: NotRequired[str]
+    ek_model: NotRequired[str]
+    event_log: NotRequired[dict[str, Any]]
+    ima: NotRequired[dict[str, Any]]
 
 
 def tpm_claims(
@@ -51,3 +95,9 @@ def tpm_claims(
         claims["ek_manufacturer"] = trust.ek.manufacturer
         claims["ek_model"] = trust.ek.model
     return claims | logs
+
+
+def common_claims(values: PcrValues) -> CommonClaims:
+    """What other TEEs say too (``verifier.tee.CommonClaims``): the registers of CoCo's bank."""
+    registers = values.get(COCO_BANK, {})
+    return {"registers": {str(index): value.hex() for index, value in sorted(registers.items())}}

@@ -28,7 +28,7 @@ from verifier.binding import bound_key, bound_to, expected_report_data
 from verifier.errors import InitDataMismatch
 from verifier.model import RuntimeDataBinding, SessionBinding, Unbound, VerifiedEvidence
 from verifier.tpm.checks import PcrValues, QuoteMaterial, assess_platform, check_quote
-from verifier.tpm.claims import tpm_claims
+from verifier.tpm.claims import common_claims, tpm_claims
 from verifier.tpm.eventlog import MAX_LOG_BYTES
 from verifier.tpm.ima import MAX_IMA_BYTES
 from verifier.tpm.public import parse_public
@@ -110,6 +110,7 @@ class TpmVerifier:
         claims: dict[str, Any] = {
             "tpm": tpm_claims(quote, public, trust, values, checked.logs),
             "report_data": quote.extra_data.hex(),
+            "common": common_claims(values),
         }
         bound_init_data = _bind_init_data(init_data, values, claims, floors, checks)
         return VerifiedEvidence(

@@ -43,7 +43,8 @@ class Administrator:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     sections = {
         "profile": "development",
-        "coco": {"sample_tee": True, "lift_release_floors": True},
+        "sample": {"enabled": True},
+        "coco": {"lift_release_floors": True},
     }
     with RunningServer(tmp_path_factory.mktemp("server"), sections) as running:
         administrator = Administrator(running)

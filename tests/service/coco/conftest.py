@@ -18,7 +18,8 @@ from tests.service.harness import Clock
 SECRET = b"1234567890abcde\n"
 DEVELOPMENT: dict[str, Any] = {
     "profile": "development",
-    "coco": {"sample_tee": True, "declared_reference_values": True},
+    "sample": {"enabled": True},
+    "coco": {"declared_reference_values": True},
 }
 ALLOW_SAMPLE = """package policy
 

@@ -50,14 +50,18 @@ def server(folder: Path, key: ed25519.Ed25519PrivateKey, **coco: Any) -> Kbs:
         "acls": [{"role": "admin", "allowed_endpoints": "^/kbs/.+$"}],
     }
     section = {
-        "sample_tee": True,
         "declared_reference_values": True,
         "statuses": "reference",
         "admin": admin,
     }
     return make(
         folder,
-        {"profile": "development", "snp": {"revocation": "if-present"}, "coco": section | coco},
+        {
+            "profile": "development",
+            "sample": {"enabled": True},
+            "snp": {"revocation": "if-present"},
+            "coco": section | coco,
+        },
     )
 
 

@@ -21,7 +21,10 @@ from service import inspection
 from service.cli import cli
 from service.commands import verify_text
 from testkit.snp_firmware import SnpFirmware
-from wire.evidence import SnpEvidence, TpmEvidence
+from verifier.errors import UnsupportedEvidence
+from verifier.reading import load_certificates
+from verifier.snp import tee as snp_tee
+from wire.evidence import TpmEvidence
 
 REPORT_DATA = b"\1" * 64
 
@@ -249,9 +252,27 @@ def test_certificates_beside_those_of_the_document_are_refused(evidence: Path, a
 
 def test_certificates_of_a_raw_report_find_their_slots(firmware: SnpFirmware) -> None:
     given_certificates = firmware.certificates()
-    found = inspection.recognise(firmware.report(REPORT_DATA), list(given_certificates.values()))
-    assert isinstance(found, SnpEvidence)
-    assert {item.type for item in found.certificates} == set(given_certificates)
+    loaded = [
+        item for data in given_certificates.values() for item in load_certificates(data, what="certificate")
+    ]
+    assert {item.type for item in snp_tee._entries(loaded)} == set(given_certificates)
+
+
+def test_options_without_use_for_a_tee_are_refused(firmware: SnpFirmware, evidence: Path) -> None:
+    for options in (("--pcrs", "sha256:0"), ("--with", f"event-log={evidence}")):
+        error = run(evidence, *options).exception
+        assert isinstance(error, InputError)
+        assert "AMD SEV-SNP" in error.message
+
+
+def test_evidence_of_confidential_containers_is_read_by_the_name_of_its_tee(
+    firmware: SnpFirmware, tmp_path: Path
+) -> None:
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps({"svn": "1", "report_data": ""}))
+    assert "--coco" in str(getattr(run(path).exception, "advice", ""))
+    assert isinstance(run(path, "--coco", "sample").exception, UnsupportedEvidence)
+    assert isinstance(run(path, "--coco", "none").exception, InputError)
 
 
 def test_document_as_long_as_a_report_is_a_document() -> None:
@@ -268,7 +289,7 @@ def test_text_keeps_control_characters_out_of_a_terminal() -> None:
 @given(st.binary(max_size=1300) | st.binary(min_size=1184, max_size=1184))
 def test_any_file_gives_evidence_or_a_typed_error(data: bytes) -> None:
     try:
-        inspection.recognise(data, [data])
+        inspection.recognise(data)
     except TouchstoneError:
         pass
 

@@ -5,7 +5,8 @@ What becomes of them:
 * ``kbs``: the resource policy, in force as ours.
 * ``attestation_service_policy``: ``<id>.rego``, an appraisal policy of that id, in force.
 * ``reference_value``: a declared value that ends when it ended there. One that has ended is refused.
-* ``repository``: a resource, a new version if its bytes differ.
+* ``repository``: a resource, a new version if its bytes differ. As what is stored through the KBS, it is
+  given out by the resource policy alone.
 
 Order per entry: readable -> its name -> its form -> (policy) compiled by the configured engine -> compared
 with what is there -> audited and stored. A dry run stops before the last step.
@@ -222,7 +223,7 @@ class Importer:
                     f"a resource has 1 to {self._max_resource_bytes} bytes, this one {len(data)}"
                 )
             return WOULD_STORE, ref.text
-        self._secrets.put(ref, data, by=self._by, now=now)
+        self._secrets.put(ref, data, by=self._by, now=now, policy=RESOURCE_POLICY)
         return STORED, ref.text
 
     def _holds(self, version: int, ref: secret_id.SecretRef, data: bytes) -> bool:

@@ -1,6 +1,8 @@
 """Policies that come with the product, each a file ``<kind>_<name>.rego`` here.
 
-``default`` exists for every kind and is put in force at the first start. The others are examples to copy:
+``default`` exists for every kind and is put in force at the first start. That of appraisals is put together
+of ``appraisal_default.rego``, which denies everything, and of one file per TEE in ``appraisal/``, which
+says what of that TEE's evidence affirms; those have no ``package`` line. The others are examples to copy:
 ``appraisal/default_cpu`` is written in the style of Confidential Containers (``query_reference_value``,
 its reference names, TCB values by reference).
 """
@@ -15,6 +17,8 @@ from policy.errors import PolicyNotFound
 from policy.port import PolicyKind, PolicySource
 
 _FOLDER = Path(__file__).parent
+_PARTS = _FOLDER / "appraisal"
+_ASSEMBLED = (PolicyKind.APPRAISAL, "default")
 
 
 @cache
@@ -28,7 +32,8 @@ def load(kind: PolicyKind, name: str) -> PolicySource:
     path = _FOLDER / f"{kind.value}_{identifier(name, what='policy name')}.rego"
     if not path.is_file():
         raise PolicyNotFound(f"no shipped {kind.value} policy is called {name}")
-    return PolicySource(kind, path.read_text("utf-8"))
+    parts = [path, *(sorted(_PARTS.glob("*.rego")) if (kind, name) == _ASSEMBLED else ())]
+    return PolicySource(kind, "\n".join(part.read_text("utf-8") for part in parts))
 
 
 def names() -> tuple[tuple[PolicyKind, str], ...]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CORIM: Final = "corim"
+KINDS: Final = (CORIM, "nvidia-rim")
 # SHA-256 of the certificate "NVIDIA CoRIM signing Root CA", as NVIDIA/attestation-sdk carries it (commit
 # 73c032eb, end of every chain in its RIMs).
 NVIDIA_ROOT: Final = "12977b5115acb0381179279fffeb5a8c4d264971ebb32298023a465fa41df5d1"

@@ -39,6 +39,7 @@ SNP: Final = "derive-snp"
 MRTD: Final = "derive-tdx-mrtd"
 PCR11: Final = "derive-pcr11"
 MEASURE: Final = "measure"
+KINDS: Final = (PCR11, SNP, MRTD, MEASURE)
 _MAX_FILE: Final = 64 << 20
 _QEMU: Final = "QEMU"
 # Where distributions install OVMF (Debian package `ovmf`); a manifest names no other place.

@@ -29,6 +29,8 @@ _RUNNERS: Final[dict[str, Callable[[Mapping[str, Any], Path, datetime], None]]] 
     "in-toto-layout": layout.run_layout,
 }
 
+KINDS: Final = tuple(_RUNNERS)
+
 
 def run_case(case: Mapping[str, Any], folder: Path, now: datetime | None = None) -> Outcome:
     """Run one case.

@@ -7,9 +7,13 @@ A manifest is either a list of cases (provenance: each has ``type``) or an objec
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
+import service.conformance
 from common import strict_json
 from common.errors import Malformed, TouchstoneError
 from common.files import read_limited
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MAX_MANIFEST_BYTES = 64 << 20
+# Modules that import Sigstore, in-toto and their like.
+_SLOW: Final = frozenset({"gcb", "layout", "provenance", "sigstore", "vsa"})
 Runner = Callable[[dict[str, Any], "Path"], Outcome]
 
 
@@ -74,42 +80,19 @@ def _run_one(case: dict[str, Any], kind: str, folder: Path) -> Outcome:
         )
 
 
+@cache
 def _runner_of(kind: str) -> Runner | None:
-    """Runners are imported when a case needs one: the Sigstore parts are slow to load."""
-    if kind in ("snp", "snp-synthetic"):
-        from service.conformance.snp import run_case  # noqa: PLC0415
+    """The module here that names the kind in its ``KINDS``.
 
-        return run_case
-    if kind in ("tpm", "eventlog-tcg"):
-        from service.conformance.tpm import run_case as run_tpm  # noqa: PLC0415
-
-        return run_tpm
-    if kind in ("derive-pcr11", "derive-snp", "derive-tdx-mrtd", "measure"):
-        from service.conformance.measurement import run_case as run_measurement  # noqa: PLC0415
-
-        return run_measurement
-    if kind in ("corim", "nvidia-rim"):
-        from service.conformance.manifests import run_case as run_manifest  # noqa: PLC0415
-
-        return run_manifest
-    if kind in _PROVENANCE_TYPES:
-        from service.conformance.provenance import run_case as run_provenance  # noqa: PLC0415
-
-        return run_provenance
+    Modules are looked through until one has it: the Sigstore parts are slow to load and come last.
+    """
+    modules = (item.name for item in pkgutil.iter_modules(service.conformance.__path__))
+    for name in sorted(modules, key=lambda name: (name in _SLOW, name)):
+        module = importlib.import_module(f"service.conformance.{name}")
+        if kind in getattr(module, "KINDS", ()):
+            runner: Runner = module.run_case
+            return runner
     return None
-
-
-_PROVENANCE_TYPES = frozenset(
-    {
-        "sigstore-bundle",
-        "sigstore-bundle+slsa-provenance",
-        "sigstore-bundle+slsa (private PKI)",
-        "dsse+embedded-cert (no tlog)",
-        "google-cloud-build-provenance(DSSE, Google KMS key)",
-        "slsa-vsa-dsse-key",
-        "in-toto-layout",
-    }
-)
 
 
 def _expected(case: dict[str, Any]) -> str:

@@ -9,9 +9,7 @@ What a case does not state is taken so that only what it is about decides:
 * an ``snp-synthetic`` case trusts the root in its own chain file, that case alone, and only until a
   mutation (``use_trust_anchor``) says that AMD's is meant.
 
-A failed expectation of the settings (debug, migration, VMPL) refuses here as a failed signature does. A
-refusal agrees when its code stands for one of the manifest's error classes; an acceptance agrees when
-also every claim that the manifest states is what the verifier read.
+How an outcome is judged: ``service.conformance.evidence``.
 """
 
 from __future__ import annotations
@@ -23,13 +21,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from common.checks import Verdict
 from common.encoding import b64url_encode, hex_decode
-from common.errors import Malformed, TooLarge, TouchstoneError, UnknownField, registry
+from common.errors import Malformed
 from service.conformance.case_files import CaseFiles, UnknownOperation
-from service.conformance.outcome import FAIL, PASS, Outcome, case_id, unsupported
+from service.conformance.evidence import judged, raise_failed
 from service.conformance.snp_claims import differing_claims
-from verifier import errors
 from verifier.model import ReportDataBinding, Unbound
 from verifier.snp import BINDING_SIZE, SnpSettings, SnpVerifier
 from verifier.snp.collateral import FixedCollateral
@@ -41,57 +37,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from service.conformance.outcome import Outcome
     from verifier.model import Expectation, VerifiedEvidence
 
+KINDS: Final = ("snp", "snp-synthetic")
 SYNTHETIC: Final = "snp-synthetic"
 _U64: Final = (1 << 64) - 1
 _VMPLS: Final = frozenset({0, 1, 2})
-_CRL_CLASSES: Final = frozenset({"crl_missing_or_invalid"})
-# Stable error code to the classes of the evidence manifest that it stands for.
-_CLASSES: Final[Mapping[str, frozenset[str]]] = {
-    Malformed.code: frozenset({"parse_error"}),
-    TooLarge.code: frozenset({"parse_error"}),
-    UnknownField.code: frozenset({"parse_error"}),
-    errors.UnsupportedEvidence.code: frozenset({"unsupported_format"}),
-    errors.SignatureInvalid.code: frozenset({"signature_invalid"}),
-    errors.ReportDataMismatch.code: frozenset({"report_data_mismatch", "nonce_mismatch"}),
-    errors.InitDataMismatch.code: frozenset({"binding_mismatch", "policy_violation"}),
-    errors.DebugEnabled.code: frozenset({"debug_enabled"}),
-    errors.PolicyViolation.code: frozenset({"policy_violation"}),
-    errors.TcbBelowFloor.code: frozenset({"tcb_out_of_date"}),
-    errors.TcbMismatch.code: frozenset({"tcb_mismatch"}),
-    errors.ChipIdMismatch.code: frozenset({"hwid_mismatch"}),
-    errors.CertificateInvalid.code: frozenset({"chain_invalid"}),
-    errors.RootUntrusted.code: frozenset({"chain_untrusted_root"}),
-    errors.CertificateExpired.code: frozenset({"cert_expired"}),
-    errors.CertificateNotYetValid.code: frozenset({"cert_not_yet_valid"}),
-    errors.CertificateRevoked.code: frozenset({"cert_revoked"}),
-    errors.CrlMissing.code: _CRL_CLASSES,
-    errors.CrlExpired.code: _CRL_CLASSES | {"collateral_expired"},
-    errors.CrlInvalid.code: _CRL_CLASSES,
-    errors.EndorsementMissing.code: frozenset({"collateral_missing", "chain_invalid"}),
-}
 
 
 def run_case(case: Mapping[str, Any], folder: Path) -> Outcome:
     """Run one case (or mutation) of the evidence manifest."""
-    kind, expect = str(case.get("tee")), case.get("expect", {})
-    expected = PASS if expect.get("result") == PASS else FAIL
-    differing: list[str] = []
-    try:
+
+    def body(differing: list[str]) -> str:
         verified, claims = _verify(_prepared(case), folder)
-        differing = differing_claims(_stated(expect), claims)
-        _raise_failed(verified)
-    except UnknownOperation as error:
-        return unsupported(case, kind, expected, error.message)
-    except TouchstoneError as error:
-        return _refused(case, kind, error, differing)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        # The case, not its evidence: the verifier raises nothing but our own errors.
-        detail = f"the case cannot be read ({type(error).__name__})"
-        return Outcome(case_id(case), kind, expected, FAIL, Malformed.code, agree=False, detail=detail)
-    agree = expected == PASS and not differing
-    return Outcome(case_id(case), kind, expected, PASS, None, agree, _difference(differing))
+        differing += differing_claims(_stated(case.get("expect", {})), claims)
+        raise_failed(verified)
+        return ""
+
+    return judged(case, body)
 
 
 def _prepared(case: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,32 +123,3 @@ def _expectation(case: dict[str, Any]) -> Expectation:
 def _stated(expect: Mapping[str, Any]) -> dict[str, Any]:
     stated = dict(expect.get("claims", {}))
     return stated | ({"cert": expect["cert"]} if "cert" in expect else {})
-
-
-def _raise_failed(verified: VerifiedEvidence) -> None:
-    """Raise what a failed expectation stands for: debug first, then the first that failed."""
-    failed = [check for check in verified.checks if check.verdict is Verdict.FAIL]
-    if failed:
-        worst = next((check for check in failed if check.code == errors.DebugEnabled.code), failed[0])
-        raise registry()[str(worst.code)](worst.note or f"{worst.name}: {worst.observed!r}")
-
-
-def _difference(differing: list[str]) -> str:
-    return f"claims differ: {', '.join(differing)}" if differing else ""
-
-
-def _refused(case: Mapping[str, Any], kind: str, error: TouchstoneError, differing: list[str]) -> Outcome:
-    expect = case.get("expect", {})
-    expected = PASS if expect.get("result") == PASS else FAIL
-    accepted = {expect.get("error"), *expect.get("error_any", ())} - {None}
-    known = bool(accepted & _CLASSES.get(error.code, frozenset()))
-    detail = error.message if known else f"{error.message} (manifest: {expect.get('error')})"
-    return Outcome(
-        id=case_id(case),
-        type=kind,
-        expected=expected,
-        got=FAIL,
-        code=error.code,
-        agree=expected == FAIL and known and not differing,
-        detail=_difference(differing) or detail,
-    )

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives import serialization
 
 from common import strict_json
 from common.checks import Checks
-from common.errors import Malformed, TouchstoneError
-from service.conformance.case_files import CaseFiles, UnknownOperation, lenient_base64
-from service.conformance.outcome import FAIL, PASS, Outcome, case_id, unsupported
+from common.errors import Malformed
+from service.conformance.case_files import CaseFiles, lenient_base64
+from service.conformance.evidence import judged
 from service.conformance.protobuf import bytes_of, fields_of, int_of
 from verifier.errors import AttestationKeyUntrusted, EventLogMismatch, PcrMismatch
 from verifier.tpm.algorithms import HASHES
@@ -42,20 +42,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-# Stable error code to the classes of the evidence manifest that it stands for.
-_CLASSES: Final[Mapping[str, frozenset[str]]] = {
-    "input.malformed": frozenset({"parse_error"}),
-    "input.too_large": frozenset({"parse_error"}),
-    "evidence.unsupported": frozenset({"parse_error", "unsupported_format"}),
-    "evidence.signature": frozenset({"tpm_signature_invalid", "signature_invalid"}),
-    "evidence.report_data": frozenset({"nonce_mismatch", "report_data_mismatch"}),
-    "evidence.pcr": frozenset({"pcr_digest_mismatch"}),
-    "evidence.event_log": frozenset({"eventlog_mismatch"}),
-    "evidence.attestation_key": frozenset({"chain_untrusted_root"}),
-    "endorsement.chain": frozenset({"chain_invalid"}),
-    "endorsement.root": frozenset({"chain_untrusted_root", "chain_invalid"}),
-    "endorsement.expired": frozenset({"cert_expired"}),
-    "endorsement.not_yet_valid": frozenset({"cert_not_yet_valid"}),
+    from service.conformance.outcome import Outcome
+
+KINDS: Final = ("tpm", "eventlog-tcg")
+# Beside what they stand for elsewhere (``service.conformance.evidence``).
+_MORE_CLASSES: Final[Mapping[str, frozenset[str]]] = {
+    "evidence.unsupported": frozenset({"parse_error"}),
+    "endorsement.root": frozenset({"chain_invalid"}),
 }
 _IMA_PCR: Final = 10
 # go-tpm-tools, proto/attest.proto (Attestation) and proto/tpm.proto (Quote, PCRs).
@@ -67,34 +60,13 @@ _MAP_KEY, _MAP_VALUE = 1, 2
 
 def run_case(case: Mapping[str, Any], folder: Path) -> Outcome:
     """Run one case (or mutation) of the evidence manifest."""
-    kind = str(case.get("tee"))
-    expect = case.get("expect", {})
-    expected = PASS if expect.get("result") == PASS else FAIL
-    try:
+
+    def body(differing: list[str]) -> str:
+        del differing  # a claim that differs is an error of its own here
         files = CaseFiles(case, folder)
-        detail = _run_event_log(files) if kind == "eventlog-tcg" else _run_tpm(files)
-    except UnknownOperation as error:
-        return unsupported(case, kind, expected, error.message)
-    except TouchstoneError as error:
-        return _refused(case, kind, expected, error)
-    except (
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ) as error:  # the case itself, not its evidence
-        detail = f"the case cannot be read ({type(error).__name__})"
-        return Outcome(case_id(case), kind, expected, FAIL, Malformed.code, agree=False, detail=detail)
-    return Outcome(case_id(case), kind, expected, PASS, None, expected == PASS, detail)
+        return _run_event_log(files) if case.get("tee") == "eventlog-tcg" else _run_tpm(files)
 
-
-def _refused(case: Mapping[str, Any], kind: str, expected: str, error: TouchstoneError) -> Outcome:
-    expect = case.get("expect", {})
-    accepted = {expect.get("error"), *expect.get("error_any", ())} - {None}
-    classes = _CLASSES.get(error.code, frozenset())
-    agree = expected == FAIL and bool(accepted & classes)
-    detail = error.message if agree else f"{error.message} (manifest: {expect.get('error')})"
-    return Outcome(case_id(case), kind, expected, FAIL, error.code, agree, detail)
+    return judged(case, body, _MORE_CLASSES)
 
 
 def _run_event_log(files: CaseFiles) -> str:

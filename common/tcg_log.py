@@ -27,6 +27,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from cryptography.hazmat.primitives import hashes
 
 from common.binary import Reader
 from common.errors import InputError, Malformed, TooLarge
@@ -52,6 +53,13 @@ HASHES: Final[Mapping[int, tuple[str, int]]] = {
 }
 HASH_SIZES: Final[Mapping[str, int]] = dict(HASHES.values())
 
+
+def _sm3(data: bytes) -> bytes:
+    digest = hashes.Hash(hashes.SM3())
+    digest.update(data)
+    return digest.finalize()
+
+
 # Hashes that a PCR bank may have here. SHA-1 stands in the table because logs and opted-in banks use
 # it; whether it may be *relied on* is its user's decision.
 BANK_HASHES: Final[Mapping[str, Callable[[bytes], bytes]]] = {
@@ -59,6 +67,7 @@ BANK_HASHES: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "sha256": lambda data: hashlib.sha256(data).digest(),
     "sha384": lambda data: hashlib.sha384(data).digest(),
     "sha512": lambda data: hashlib.sha512(data).digest(),
+    "sm3_256": _sm3,
 }
 
 _SPEC_ID_03: Final = b"Spec ID Event03\x00"
@@ -153,16 +162,40 @@ def replay(log: EventLog, bank: str) -> dict[int, bytes]:
             contradict the order or each other.
         HashUnknown: no implementation of the bank's hash.
     """
+    _require_bank(log, bank)
+    return replay_from(log, bank, _initial(log, HASH_SIZES[bank]))
+
+
+def replay_from(log: EventLog, bank: str, initial: Mapping[int, bytes]) -> dict[int, bytes]:
+    """Values of given registers after the log, starting from given values.
+
+    Args:
+        log: the log.
+        bank: its hash.
+        initial: every register that there is, as the log numbers them, with its first value.
+
+    Raises:
+        LogContradiction: the log has no digests for the bank, or extends a register that is not given.
+        HashUnknown: no implementation of the bank's hash.
+    """
+    hash_of = _require_bank(log, bank)
+    registers = dict(initial)
+    for event in log.events:
+        if event.type == EV_NO_ACTION:
+            continue
+        if event.pcr not in registers:
+            raise LogContradiction(f"the event log extends register {event.pcr}, which is not among these")
+        registers[event.pcr] = hash_of(registers[event.pcr] + event.digests[bank])
+    return registers
+
+
+def _require_bank(log: EventLog, bank: str) -> Callable[[bytes], bytes]:
     if bank not in log.banks:
         raise LogContradiction(f"the event log has no {bank} digests, only {', '.join(log.banks)}")
     hash_of = BANK_HASHES.get(bank)
     if hash_of is None:
         raise HashUnknown(f"no replay of {bank} banks")
-    registers = _initial(log, HASH_SIZES[bank])
-    for event in log.events:
-        if event.type != EV_NO_ACTION:
-            registers[event.pcr] = hash_of(registers[event.pcr] + event.digests[bank])
-    return registers
+    return hash_of
 
 
 def extended_registers(log: EventLog) -> frozenset[int]:

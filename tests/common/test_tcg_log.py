@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import Malformed, TouchstoneError
-from common.tcg_log import HashUnknown, LogContradiction, extended_registers, parse_event_log, replay
+from common.tcg_log import (
+    HashUnknown,
+    LogContradiction,
+    extended_registers,
+    parse_event_log,
+    replay,
+    replay_from,
+)
 from testkit.swtpm import event_record, spec_id_record
 
 HEADER = spec_id_record(["sha256"])
@@ -30,10 +37,30 @@ def test_a_bank_that_the_log_lacks_is_not_replayed() -> None:
 
 
 def test_a_hash_without_an_implementation_is_not_replayed() -> None:
-    log = parse_event_log(spec_id_record(["sha256"]).replace(b"\x0b\x00\x20\x00", b"\x12\x00\x20\x00"))
-    assert log.banks == ("sm3_256",)
-    with pytest.raises(HashUnknown, match="sm3_256"):
-        replay(log, "sm3_256")
+    log = parse_event_log(spec_id_record(["sha256"]).replace(b"\x0b\x00\x20\x00", b"\x27\x00\x20\x00"))
+    assert log.banks == ("sha3_256",)
+    with pytest.raises(HashUnknown, match="sha3_256"):
+        replay(log, "sha3_256")
+
+
+def test_registers_that_are_given_are_replayed_from_their_values_and_no_others() -> None:
+    log = parse_event_log(HEADER + _record(4, b"one"))
+    digest = hashlib.sha256(b"one").digest()
+    start = b"\x07" * 32
+    assert replay_from(log, "sha256", {4: start, 1: start}) == {
+        4: hashlib.sha256(start + digest).digest(),
+        1: start,
+    }
+    with pytest.raises(LogContradiction, match="register 4"):
+        replay_from(log, "sha256", {1: start})
+
+
+def test_sm3_is_replayed() -> None:
+    header = spec_id_record(["sha256"]).replace(b"\x0b\x00\x20\x00", b"\x12\x00\x20\x00")
+    record = _record(4, b"one").replace(b"\x0b\x00", b"\x12\x00", 1)
+    # SM3 of 32 zero bytes and SHA-256("one"), by OpenSSL.
+    expected = hashlib.new("sm3", bytes(32) + hashlib.sha256(b"one").digest()).digest()
+    assert replay(parse_event_log(header + record), "sm3_256")[4] == expected
 
 
 def test_two_starting_localities_contradict_each_other() -> None:

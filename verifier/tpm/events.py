@@ -68,11 +68,19 @@ _MAX_TEXT: Final = 512
 
 # UEFI_VARIABLE_DATA (PFP section 10): GUID, name length in UTF-16 units, data length, name, data.
 _EFI_GLOBAL_VARIABLE: Final = bytes.fromhex("61dfe48bca93d211aa0d00e098032b8c")
+
+
+def _secure_boot_variable(value: bytes) -> bytes:
+    name = "SecureBoot"
+    lengths = len(name).to_bytes(8, "little") + len(value).to_bytes(8, "little")
+    return _EFI_GLOBAL_VARIABLE + lengths + name.encode("utf-16-le") + value
+
+
+# The variable's states; without a value (a firmware without Secure Boot) it is off.
 _SECURE_BOOT: Final = (
-    _EFI_GLOBAL_VARIABLE
-    + len("SecureBoot").to_bytes(8, "little")
-    + (1).to_bytes(8, "little")
-    + "SecureBoot".encode("utf-16-le")
+    (_secure_boot_variable(b"\x01"), True),
+    (_secure_boot_variable(b"\x00"), False),
+    (_secure_boot_variable(b""), False),
 )
 _SECURE_BOOT_PCR: Final = 7
 _SEPARATORS: Final = (b"\x00\x00\x00\x00", b"\xff\xff\xff\xff")  # PFP section 10.4.1, EV_SEPARATOR
@@ -106,7 +114,7 @@ def event_log_claims(log: EventLog, bank: str, registers: frozenset[int]) -> dic
         "events": claimed,
         "truncated": len(claimed) == _MAX_CLAIMED,
         "unverified": unverified,
-        "secure_boot": _secure_boot(log, bank, registers),
+        "secure_boot": secure_boot(log, bank, _SECURE_BOOT_PCR) if _SECURE_BOOT_PCR in registers else None,
     }
 
 
@@ -123,6 +131,14 @@ def _candidates(event: Event) -> Iterator[bytes]:
         yield text
         prefix, found, rest = text.partition(b": ")
         if found and prefix.isascii():
+            yield rest
+    if event.type == EV_IPL:
+        # Older GRUB: "grub_cmd COMMAND", zero and one more byte; the digest is over the command, with its
+        # zero or without.
+        text, end, _ = event.data.partition(b"\x00")
+        prefix, found, rest = text.partition(b" ")
+        if found and end and prefix.isascii():
+            yield rest + end
             yield rest
 
 
@@ -150,21 +166,26 @@ def _text(data: bytes) -> str | None:
     return text if text.isprintable() else None
 
 
-def _secure_boot(log: EventLog, bank: str, registers: frozenset[int]) -> bool | None:
-    """State of Secure Boot, from digests alone.
+def secure_boot(log: EventLog, bank: str, register: int) -> bool | None:
+    """State of Secure Boot, from digests alone; None if the log does not tell.
 
-    The firmware measures the variable into PCR 7 before that register's separator (PFP section
-    3.3.4.8). Software that runs later can append events and rewrite types and data, but neither move a
-    digest before the separator nor change one that stands there.
+    The firmware measures the variable into its register (PCR 7; CC register 1) before that register's
+    separator (PFP section 3.3.4.8). Software that runs later can append events and rewrite types and data,
+    but neither move a digest before the separator nor change one that stands there.
     """
     hash_of = BANK_HASHES[bank]
-    states = {hash_of(_SECURE_BOOT + bytes([state])): bool(state) for state in (0, 1)}
-    separators = {hash_of(data) for data in _SEPARATORS}
+    states = {hash_of(data): state for data, state in _SECURE_BOOT}
+    separators = separator_digests(bank)
     seen: list[bool] = []
-    for event in _measured(log, registers & {_SECURE_BOOT_PCR}):
+    for event in _measured(log, frozenset({register})):
         digest = event.digests[bank]
         if digest in separators:
             return all(seen) if seen else None
         if digest in states:
             seen.append(states[digest])
     return None
+
+
+def separator_digests(bank: str) -> frozenset[bytes]:
+    """Digests of the events that end what the firmware measures before it boots something."""
+    return frozenset(BANK_HASHES[bank](data) for data in _SEPARATORS)

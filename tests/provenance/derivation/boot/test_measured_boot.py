@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 GUID = UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")
 
 
-@pytest.mark.parametrize("bank", ["", "SHA256", "sm3_256", "md5"])
+@pytest.mark.parametrize("bank", ["", "SHA256", "sha3_256", "md5"])
 def test_an_unknown_bank_is_refused(bank: str) -> None:
     with pytest.raises(NotDerivable):
         measured_boot.first_value(bank)
@@ -97,10 +97,11 @@ def test_foreign_bytes_raise_typed_errors_alone(data: bytes) -> None:
 
 @pytest.mark.parametrize("bank", BANKS)
 def test_registers_are_extended_in_order(bank: str) -> None:
+    name = {"sm3_256": "sm3"}.get(bank, bank)
     events = [measured_boot.measure(9, "a", b"a", BANKS), measured_boot.separator(9, BANKS)]
-    expected = bytes(hashlib.new(bank).digest_size)
+    expected = bytes(hashlib.new(name).digest_size)
     for data in (b"a", bytes(4)):
-        expected = hashlib.new(bank, expected + hashlib.new(bank, data).digest()).digest()
+        expected = hashlib.new(name, expected + hashlib.new(name, data).digest()).digest()
     assert measured_boot.registers(bank, events) == {9: expected}
     assert measured_boot.replay(bank, [event.digests[bank] for event in events]) == expected
 

@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 OPA_VERSION := v1.22.2
 DISTRIBUTION_VERSION := v3.1.2
 GUEST_VENV := .venv-guest
+# Of each fuzz target.
+FUZZ_SECONDS := 60
 
 .PHONY: help setup system-packages opa registries protos demo test lint types imports check bench lock errors-doc fuzz clean
 
@@ -59,6 +61,12 @@ lock: setup ## resolve the dependencies anew, with hashes
 		--no-annotate --no-emit-index-url --extra dev -o requirements.lock pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-annotate --no-emit-index-url -o requirements-guest.lock pyproject.toml
+	@echo "atheris==3.0.0" | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url -o requirements-fuzz.lock -
+
+fuzz: setup ## a coverage-guided campaign over every parser, with its figures; FUZZ_SECONDS of each target
+	@$(VENV)/bin/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-fuzz.lock
+	@PYTHONPATH=. $(BIN)/python -m tests.fuzz.campaign --seconds $(FUZZ_SECONDS)
 
 clean: ## remove what the targets made
 	@rm -rf $(VENV) $(GUEST_VENV) .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-data

@@ -1,9 +1,9 @@
 """``make fuzz``: a coverage-guided campaign (atheris, libFuzzer) over every parser, with its figures.
 
 Every module of ``tests/fuzz/targets`` has ``TARGETS``, name to a function of bytes that swallows typed
-errors alone, and may have ``SEEDS``, name to valid inputs. Each target runs in a process of its own. Printed
-per target: executions, executions per second, crashes, slowest input in milliseconds. The exit code is 1
-after a crash; the input that caused it is kept in the folder of crashes.
+errors alone, and may have ``SEEDS``, name to valid inputs. Each target runs in a process of its own.
+Printed per target: executions, executions per second, crashes, slowest input in milliseconds. The exit code
+is 1 after a crash; the input that caused it is kept in the folder of crashes.
 """
 
 from __future__ import annotations

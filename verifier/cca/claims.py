@@ -16,6 +16,7 @@ from verifier.cca.assessment import is_debug, lifecycle_state
 if TYPE_CHECKING:
     from verifier.cca.platform import Component, PlatformClaims
     from verifier.cca.realm import RealmClaims
+    from verifier.tee import CommonClaims
 
 
 class CcaComponent(TypedDict):
@@ -109,8 +110,8 @@ def cca_claims(platform: PlatformClaims, realm: RealmClaims) -> CcaClaims:
     }
 
 
-def common_claims(platform: PlatformClaims, realm: RealmClaims) -> dict[str, Any]:
-    """``input.common`` (``verifier.tee.CommonClaims``)."""
+def common_claims(platform: PlatformClaims, realm: RealmClaims) -> CommonClaims:
+    """``input.common``."""
     return {
         "measurement": realm.rim.hex(),
         "registers": {str(index): value.hex() for index, value in enumerate(realm.rems)},

@@ -12,6 +12,7 @@ from verifier.nitro.document import DIGEST
 
 if TYPE_CHECKING:
     from verifier.nitro.document import Document
+    from verifier.tee import CommonClaims
 
 
 class NitroClaims(TypedDict, total=False):
@@ -71,13 +72,15 @@ def nitro_claims(document: Document) -> dict[str, Any]:
     return claims | {name: value.hex() for name, value in passed if value is not None}
 
 
-def common_claims(document: Document) -> dict[str, Any]:
-    """``input.common`` (``verifier.tee.CommonClaims``)."""
-    claims: dict[str, Any] = {
+def common_claims(document: Document) -> CommonClaims:
+    """``input.common``."""
+    claims: CommonClaims = {
         "registers": {str(index): value.hex() for index, value in document.pcrs.items()},
         "debug": is_debug(document),
     }
     if 0 in document.pcrs:
         claims["measurement"] = document.pcrs[0].hex()
     signer = document.pcrs.get(8, b"")
-    return claims | ({"signer": signer.hex()} if any(signer) else {})
+    if any(signer):
+        claims["signer"] = signer.hex()
+    return claims

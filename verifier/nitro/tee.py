@@ -71,7 +71,7 @@ TEE: Final = Tee(
     inspects=frozenset({"anchors"}),
     recognise=recognise,
     contents=contents,
-    reference_names={f"nitro_pcr{index}": f"pcr{index}" for index in range(REGISTERS)},
+    reference_names={f"nitro_pcr{index}": f"pcrs.{index}" for index in range(REGISTERS)},
     insecure=insecure_switches,
     checks=(
         ("strict CBOR; every member's type and size", "AWS Nitro Enclaves, attestation document"),

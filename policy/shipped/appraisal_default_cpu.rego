@@ -389,29 +389,32 @@ configuration := 3 if {
 
 yes := {"1", "true", 1, true}
 
-##### Arm CCA
+##### Arm CCA: byte strings as lower-case hex, which CoCo's own claims (input.cca.realm) have in base64
 
 executables := 3 if {
-	measurement := input.cca.realm["cca-realm-initial-measurement"]
-	met(measurement, query_reference_value("cca_realm_initial_measurement"))
+	met(input.cca.rim, query_reference_value("cca_realm_initial_measurement"))
 }
 
-# Life cycle 0x3000 to 0x30ff: secured. Each piece of the platform's firmware is known.
+# The implementation of the platform and each piece of its firmware are known.
 hardware := 2 if {
-	implementation := input.cca.platform["cca-platform-implementation-id"]
-	met(implementation, query_reference_value("cca_platform_implementation_id"))
-	lifecycle := input.cca.platform["cca-platform-lifecycle"]
-	is_number(lifecycle)
-	lifecycle >= 12288
-	lifecycle <= 12543
-	components := input.cca.platform["cca-platform-sw-components"]
+	cca_secured
+	met(input.cca.implementation_id, query_reference_value("cca_platform_implementation_id"))
+	components := input.cca.sw_components
 	is_array(components)
 	count(components) > 0
 	known := [component |
-		component := input.cca.platform["cca-platform-sw-components"][_]
-		component["measurement-value"] in cca_components
+		component := input.cca.sw_components[_]
+		component.value in cca_components
 	]
 	count(known) == count(components)
+	count(intersection(cca_groups)) > 0
+}
+
+# Life cycle 0x3000 to 0x30ff: secured, that is not to be debugged.
+cca_secured if {
+	is_number(input.cca.lifecycle)
+	input.cca.lifecycle >= 12288
+	input.cca.lifecycle <= 12543
 }
 
 # What is registered, as a set.
@@ -426,9 +429,15 @@ cca_components contains value if {
 	value := registered[_]
 }
 
+# Of each piece of firmware, the releases that it belongs to.
+cca_groups contains groups if {
+	component := input.cca.sw_components[_]
+	groups := reference_groups("cca_platform_sw_component", component.value)
+}
+
 configuration := 2 if {
-	settings := input.cca.platform["cca-platform-config"]
-	met(settings, query_reference_value("cca_platform_config"))
+	cca_secured
+	met(input.cca.config, query_reference_value("cca_platform_config"))
 }
 
 ##### Any TEE

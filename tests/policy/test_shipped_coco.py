@@ -234,13 +234,11 @@ CASES: dict[str, Case] = {
         "default_cpu",
         "cca",
         {
-            "realm": {"cca-realm-initial-measurement": "rim"},
-            "platform": {
-                "cca-platform-implementation-id": "impl",
-                "cca-platform-lifecycle": 12291,
-                "cca-platform-config": "cfg",
-                "cca-platform-sw-components": [{"measurement-value": "one"}, {"measurement-value": "two"}],
-            },
+            "rim": "rim",
+            "implementation_id": "impl",
+            "lifecycle": 12291,
+            "config": "cfg",
+            "sw_components": [{"value": "one"}, {"value": "two"}],
         },
         {
             "cca_realm_initial_measurement": ["rim"],

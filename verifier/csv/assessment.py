@@ -45,7 +45,9 @@ def assess(report: Report, settings: CsvSettings, checks: Checks) -> dict[str, i
         seen = bool(report.policy & bit)
         source = f"{SOURCE}: POLICY 0x0B0 bit {bit.bit_length() - 1}"
         if permitted and seen != wanted:
-            checks.warn(f"csv.policy.{name}", observed=seen, source=source, note="permitted by the settings")
+            checks.warn(
+                f"csv.policy.{name}", observed=seen, source=source, note="permitted by the settings"
+            )
         elif not checks.expect(
             f"csv.policy.{name}", seen == wanted, error, expected=wanted, observed=seen, source=source
         ):

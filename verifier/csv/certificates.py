@@ -25,14 +25,16 @@ Sources: see ``verifier.csv.layout``.
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from common.binary import Reader
 from common.errors import Malformed
-from common.sm2 import PublicKey, Signature
 from verifier.csv.layout import take_key, take_signature, take_user_id
+
+if TYPE_CHECKING:
+    from common.sm2 import PublicKey, Signature
 
 CA_BYTES: Final = 832
 CA_SIGNED: Final = 0x240
@@ -122,9 +124,7 @@ def parse_ca_certificate(data: bytes, what: str) -> CaCertificate:
     signature = take_signature(reader)
     reader.take(112, "reserved")
     reader.finish()
-    return CaCertificate(
-        key_id, signer_id, usage, key, user_id, signature, data[:CA_SIGNED], _sha256(data)
-    )
+    return CaCertificate(key_id, signer_id, usage, key, user_id, signature, data[:CA_SIGNED], _sha256(data))
 
 
 def parse_csv_certificate(data: bytes, what: str) -> CsvCertificate:
@@ -143,9 +143,7 @@ def parse_csv_certificate(data: bytes, what: str) -> CsvCertificate:
     reader.take(16 + 608, "sid and reserved")
     slots = _take_slot(reader), _take_slot(reader)
     reader.finish()
-    return CsvCertificate(
-        api, usage, algorithm, key, user_id, slots, data[:CSV_SIGNED], _sha256(data)
-    )
+    return CsvCertificate(api, usage, algorithm, key, user_id, slots, data[:CSV_SIGNED], _sha256(data))
 
 
 def _reader(data: bytes, size: int, what: str) -> Reader:

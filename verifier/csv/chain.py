@@ -19,10 +19,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from common import sm2
-from common.checks import Check, Checks, Verdict
+from common.checks import Check, Checks
 from common.errors import InputError, InvalidSetting
 from verifier import vendor_roots
-from verifier.csv.certificates import CaCertificate, CsvCertificate, parse_ca_certificate, parse_csv_certificate
+from verifier.csv.certificates import (
+    CaCertificate,
+    CsvCertificate,
+    parse_ca_certificate,
+    parse_csv_certificate,
+)
 from verifier.csv.layout import ALGORITHM_SM2, SOURCE, USAGE_CEK, USAGE_HRK, USAGE_HSK, USAGE_PEK
 from verifier.errors import CertificateInvalid, RootUntrusted
 
@@ -89,7 +94,7 @@ def verify_chain(hsk: bytes, cek: bytes, pek: bytes, anchors: Anchors) -> Verifi
         anchors: the roots.
 
     Raises:
-        CertificateInvalid: a certificate cannot be parsed, has another role, or is not signed by its issuer.
+        CertificateInvalid: a certificate cannot be parsed, has another role, or is not its issuer's.
         RootUntrusted: the HSK names no anchor.
     """
     checks = Checks()
@@ -153,13 +158,10 @@ def _require_signed(
     checks: Checks,
 ) -> None:
     """One slot, and one alone, is of the issuer's usage, and verifies."""
-    slots = [
-        slot for slot in certificate.slots if slot.usage == usage and slot.algorithm == ALGORITHM_SM2
-    ]
+    slots = [slot for slot in certificate.slots if slot.usage == usage and slot.algorithm == ALGORITHM_SM2]
     checks.require(
         f"csv.{name.lower()}.signature",
-        len(slots) == 1
-        and sm2.verify(issuer.key, issuer.user_id, certificate.signed, slots[0].signature),
+        len(slots) == 1 and sm2.verify(issuer.key, issuer.user_id, certificate.signed, slots[0].signature),
         CertificateInvalid,
         expected=f"one SM2 signature of usage {usage:#x}, by the issuer's key",
         observed=[slot.usage for slot in certificate.slots],

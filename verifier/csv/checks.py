@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from common import sm2
 from verifier.csv.layout import ALGORITHM_SM2, SOURCE, USAGE_PEK
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from verifier.csv.certificates import CsvCertificate
     from verifier.csv.report import Report
     from verifier.csv.settings import CsvSettings
-
-# Firmware writes 2 where Hygon's sources have 0x1002: seen in a report of real hardware, version 1.
-_USAGES: Final = frozenset({USAGE_PEK, USAGE_PEK & 0xFFF})
 
 
 def require_format(report: Report, settings: CsvSettings, checks: Checks) -> None:
@@ -30,8 +27,8 @@ def require_format(report: Report, settings: CsvSettings, checks: Checks) -> Non
         expected=sorted(settings.versions), observed=report.version, source="setting versions",
     )  # fmt: skip
     checks.require(
-        "csv.report.sig_usage", report.sig_usage in _USAGES, UnsupportedEvidence,
-        expected=sorted(_USAGES), observed=report.sig_usage, source=f"{SOURCE}: 0x0B4",
+        "csv.report.sig_usage", report.sig_usage == USAGE_PEK, UnsupportedEvidence,
+        expected=USAGE_PEK, observed=report.sig_usage, source=f"{SOURCE}: 0x0B4",
     )  # fmt: skip
     checks.require(
         "csv.report.sig_algo", report.sig_algo == ALGORITHM_SM2, UnsupportedEvidence,
@@ -114,5 +111,5 @@ def note_what_is_unsigned(report: Report, checks: Checks) -> None:
             "csv.anonce.unsigned",
             observed=report.anonce,
             source=f"{SOURCE}: signature over [0, 0xB4), masked",
-            note="the mask is not signed: the report's values count together with a known measurement alone",
+            note="the mask is not signed: the values count together with a known measurement alone",
         )

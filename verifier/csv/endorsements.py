@@ -1,4 +1,4 @@
-"""Where the CSV verifier gets HSK and CEK that evidence does not carry (on disk: ``verifier.csv.store``)."""
+"""Where the CSV verifier gets HSK and CEK that evidence lacks (on disk: ``verifier.csv.store``)."""
 
 from __future__ import annotations
 

@@ -22,22 +22,24 @@ could so turn bits of POLICY. It cannot keep the measurement while it does: a ve
 authentic only together with a measurement that is known, and the policies that are shipped affirm nothing
 of version 1 without one. Version 2 signs everything up to its signature and masks nothing.
 
-Sources: csv-rs ``api/guest/types.rs`` (both versions) and rats-tls ``rats-tls/csv.h`` (version 1). No public
+Sources: csv-rs ``api/guest/types.rs`` (both versions), rats-tls ``rats-tls/csv.h`` (version 1). No public
 report of version 2 is known: its layout rests on the first source alone.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from common.binary import Reader
 from common.errors import Malformed
-from common.sm2 import Signature
 from verifier.csv.certificates import CSV_BYTES
 from verifier.csv.layout import USAGE_PEK, take_signature
+
+if TYPE_CHECKING:
+    from common.sm2 import Signature
 
 PAGE: Final = 4096
 BINDING_SIZE: Final = 64
@@ -128,7 +130,8 @@ def parse_report(data: bytes, version: int) -> Report:
     end = _SIGNER.get(version, PAGE) + _SIGNER_BYTES
     if version not in VERSIONS or not end <= len(data) <= PAGE or any(data[end:]):
         raise Malformed(
-            f"a CSV report of version {version} has {end} bytes and zeros up to {PAGE}, this has {len(data)}"
+            f"a CSV report of version {version} has {end} bytes and zeros up to {PAGE},"
+            f" this has {len(data)}"
         )
     anonce = int.from_bytes(data[0xBC:0xC0], "little") if version == 1 else 0
     mask = anonce.to_bytes(_WORD, "little")

@@ -2,7 +2,8 @@
 
 One PEM per certificate lies beside ``SOURCES.toml``, which names for each the registry package it was
 read from and the SHA-256 of its DER. ``load`` compares that digest at every load, so that a file changed
-on disk is refused instead of trusted; ``load_raw`` does so for formats that are no X.509. Nothing is ever fetched into here at run time.
+on disk is refused instead of trusted; ``load_raw`` does so for formats that are no X.509. Nothing is ever
+fetched into here at run time.
 """
 
 from __future__ import annotations

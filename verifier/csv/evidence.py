@@ -21,7 +21,7 @@ class CsvEvidence(EvidenceDocument, frozen=True, tag="csv"):
         version: 1 (legacy) or 2 (extended); the report does not say it itself.
         hsk_cek: HSK and CEK certificate one after the other (2916 bytes), base64url; may be absent when the
             verifier's store has them.
-        pek: the PEK certificate beside the report (2084 bytes), base64url; it must be the one in the report.
+        pek: the PEK certificate beside the report (2084 bytes), base64url; it must be the one in it.
         serial_number: the chip's, beside the report; it must be the one in the report.
         event_log: CC event log, base64url.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from verifier.ccel.claims import EventLogSummary  # noqa: TC001 (get_type_hints resolves it)
 from verifier.csv import report as bits
 from verifier.csv.assessment import api_of
 
@@ -60,6 +61,7 @@ class CsvClaims(TypedDict, total=False):
         rtmr3: version 2: registers 8 to 15.
         rtmr4: version 2: registers 16 and 23.
         uefi_event_logs: version 2 with an event log that the registers confirm: its events.
+        event_log: likewise: what it comes to.
         cek: SHA-256 of the CEK's public key.
     """
 
@@ -84,6 +86,7 @@ class CsvClaims(TypedDict, total=False):
     rtmr3: str
     rtmr4: str
     uefi_event_logs: list[dict[str, Any]]
+    event_log: EventLogSummary
     cek: str
 
 

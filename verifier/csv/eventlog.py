@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from verifier.ccel import check_event_log
 from verifier.errors import EventLogMismatch
 
 if TYPE_CHECKING:
@@ -18,17 +19,21 @@ if TYPE_CHECKING:
     from verifier.csv.report import Report
     from verifier.csv.settings import CsvSettings
 
-_NAME: Final = "csv.event_log"
+_PREFIX: Final = "csv"
+_NAME: Final = f"{_PREFIX}.event_log"
+_LAUNCH: Final = 0  # the register that holds the launch measurement
 _SOURCE: Final = "Linux psp-hygon.h: measurement register to RTMR"
 
 
 def event_log_claims(
     report: Report, log: bytes | None, settings: CsvSettings, checks: Checks
 ) -> dict[str, Any]:
-    """What the log adds to the claims; nothing without one.
+    """What the log adds to the claims (``verifier.ccel``); nothing without one.
 
     Raises:
-        EventLogMismatch: there must be one that registers confirm, and there is none.
+        EventLogMismatch: it does not lead to the registers; or there must be one that registers confirm,
+            and there is none.
+        Malformed, TooLarge, UnsupportedEvidence: it cannot be parsed.
     """
     usable = log is not None and report.extension is not None
     if settings.require_event_log and not usable:
@@ -41,5 +46,6 @@ def event_log_claims(
     if report.extension is None:
         checks.skip(_NAME, "a version 1 report has no registers that could confirm a log", source=_SOURCE)
         return {}
-    checks.skip(_NAME, "the event log is not looked at", source=_SOURCE)
-    return {}
+    registers = dict(enumerate(report.extension.registers))
+    del registers[_LAUNCH]
+    return check_event_log(log, registers, algorithm="sm3", checks=checks, name=_PREFIX)

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from policy import shipped
-from policy.regorus_engine import RegorusEngine
 from policy.port import PolicyEngine, PolicyKind, ReferenceEntry, canonical_key
+from policy.regorus_engine import RegorusEngine
 from testkit.csv_platform import POLICY, CsvPlatform, ReportFields
 from tests.verifier.csv.conftest import NOW
 from verifier.csv.coco import CsvCocoForm
@@ -27,7 +27,11 @@ def engine() -> PolicyEngine:
 
 
 def _vector(
-    engine: PolicyEngine, policy: str, claims: dict[str, Any], known: dict[str, list[Any]], **verification: Any
+    engine: PolicyEngine,
+    policy: str,
+    claims: dict[str, Any],
+    known: dict[str, list[Any]],
+    **verification: Any,
 ) -> dict[str, int]:
     reference = {
         name: {canonical_key(value): ReferenceEntry(value, declared=True) for value in values}

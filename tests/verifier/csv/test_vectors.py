@@ -62,7 +62,11 @@ def test_a_claim_that_is_not_so_is_noticed(vectors: Path) -> None:
     [
         (["attestation_report", "data"], 0x90, (SignatureInvalid,)),  # measurement
         (["attestation_report", "data"], 0xC5, (SignatureInvalid,)),  # signature
-        (["attestation_report", "data"], 0xBC, (UnsupportedEvidence,)),  # mask: usage and algorithm come out wrong
+        (
+            ["attestation_report", "data"],
+            0xBC,
+            (UnsupportedEvidence,),
+        ),  # mask: usage and algorithm come out wrong
         (["cert_chain", "pek", "body", "data", "sid"], 0, (CertificateInvalid,)),  # not the report's PEK
         (["serial_number"], 3, (CertificateInvalid,)),
     ],

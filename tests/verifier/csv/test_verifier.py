@@ -10,6 +10,7 @@ import pytest
 from common.checks import Verdict
 from common.encoding import b64url_decode, b64url_encode
 from common.errors import InvalidSetting, Malformed, TooLarge, TouchstoneError
+from testkit.ccel import CcLog, boot
 from testkit.csv_platform import POLICY, SERIAL_NUMBER, CsvPlatform, ReportFields, csv_certificate, mask
 from tests.verifier.csv.conftest import NOW
 from verifier.csv.certificates import CA_BYTES, CSV_BYTES
@@ -360,20 +361,32 @@ def test_init_data_is_bound_by_nothing(verifier: CsvVerifier, platform: CsvPlatf
 
 
 @pytest.mark.parametrize(
-    ("policy", "name", "code", "floors"),
+    ("policy", "failed", "floors"),
     [
-        (POLICY & ~0x01, "csv.policy.nodbg", "evidence.debug", {"configuration": 96, "runtime-opaque": 96}),
-        (POLICY & ~0x02, "csv.policy.noks", "evidence.policy", {"configuration": 96, "runtime-opaque": 96}),
-        (POLICY & ~0x04, "csv.policy.es", "evidence.policy", {"configuration": 96, "runtime-opaque": 96}),
-        (POLICY & ~0x08, "csv.policy.nosend", "evidence.policy", {"configuration": 96}),
-        (POLICY | 0x80, "csv.policy.asid_reuse", "evidence.policy", {"configuration": 96}),
+        (
+            POLICY & ~0x01,
+            {"csv.policy.nodbg": "evidence.debug"},
+            {"configuration": 96, "runtime-opaque": 96},
+        ),
+        (
+            POLICY & ~0x02,
+            {"csv.policy.noks": "evidence.policy"},
+            {"configuration": 96, "runtime-opaque": 96},
+        ),
+        (POLICY & ~0x04, {"csv.policy.es": "evidence.policy"}, {"configuration": 96, "runtime-opaque": 96}),
+        (POLICY & ~0x08, {"csv.policy.nosend": "evidence.policy"}, {"configuration": 96}),
+        (POLICY | 0x80, {"csv.policy.asid_reuse": "evidence.policy"}, {"configuration": 96}),
     ],
 )
 def test_a_guest_policy_that_is_not_accepted_sets_floors(
-    verifier: CsvVerifier, platform: CsvPlatform, policy: int, name: str, code: str, floors: dict[str, int]
+    verifier: CsvVerifier,
+    platform: CsvPlatform,
+    policy: int,
+    failed: dict[str, str],
+    floors: dict[str, int],
 ) -> None:
     verified = _verified(verifier, platform.evidence(2, ReportFields(report_data=DATA, policy=policy)))
-    assert _failed(verified) == {name: code}
+    assert _failed(verified) == failed
     assert verified.floors == floors
 
 
@@ -444,6 +457,48 @@ def test_an_event_log_can_be_demanded_and_version_1_has_none(platform: CsvPlatfo
     assert [check.verdict for check in verified.checks if check.name == "csv.event_log"] == [
         Verdict.NOT_EVALUATED
     ]
+
+
+def _logged(
+    platform: CsvPlatform, log: CcLog, registers: dict[int, bytes], padding: bytes = b""
+) -> CsvEvidence:
+    values = tuple(registers.get(index, bytes(32)) for index in range(1, 5))
+    fields = ReportFields(report_data=DATA, registers=(bytes(range(32)), *values))
+    return _with(platform.evidence(2, fields), event_log=log.data(padding))
+
+
+def test_an_event_log_that_leads_to_the_registers_is_a_claim(
+    verifier: CsvVerifier, platform: CsvPlatform
+) -> None:
+    log = boot("sm3_256")
+    verified = _verified(verifier, _logged(platform, log, log.registers, b"\xff" * 64))
+    claims = verified.claims["csv"]
+    assert claims["event_log"]["algorithm"] == "sm3_256"
+    assert len(claims["uefi_event_logs"]) >= claims["event_log"]["events"] > 0
+    assert _failed(verified) == {}
+    demanding = _settled(platform, require_event_log=True)
+    evidence = _logged(platform, log, log.registers)
+    assert _verified(demanding, evidence).floors == {}
+
+
+@pytest.mark.parametrize("register", [1, 2, 3])
+def test_an_event_log_that_does_not_is_refused(
+    verifier: CsvVerifier, platform: CsvPlatform, register: int
+) -> None:
+    log = boot("sm3_256")
+    registers = log.registers
+    with pytest.raises(EventLogMismatch):
+        _verified(verifier, _logged(platform, log, registers | {register: b"\7" * 32}))
+    shifted = {1: registers[2], 2: registers[1]}  # the registers of a TD have other numbers
+    with pytest.raises(EventLogMismatch):
+        _verified(verifier, _logged(platform, log, shifted))
+
+
+def test_an_event_log_that_is_none_is_refused(verifier: CsvVerifier, platform: CsvPlatform) -> None:
+    for data in (b"", b"x", bytes(64), b"\xff" * 4096):
+        evidence = _with(platform.evidence(2, FIELDS), event_log=data)
+        with pytest.raises(TouchstoneError):
+            _verified(verifier, evidence)
 
 
 def test_other_evidence_is_refused(verifier: CsvVerifier) -> None:

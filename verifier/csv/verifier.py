@@ -8,7 +8,7 @@ The signature comes before the chain, so that a changed report is called changed
 are at hand. It proves nothing before the chain holds.
 
 Performance: a chain is verified once per distinct set of certificates; what remains per report is one SM2
-verification (about 25 ms).
+verification (about 50 ms, in Python).
 
 CSV binds no init-data: no field of either version is the host's to fill at launch. It is reported as
 ``unsupported``, stays out of the claims, and bounds ``configuration`` at 36.
@@ -131,6 +131,7 @@ class CsvVerifier:
         floors = assess(report, self._settings, checks)
         if isinstance(expected, Unbound):
             floors["instance-identity"] = NOT_RECOGNISED
+        bound_init_data = _init_data(init_data, floors, checks)
         claims: dict[str, Any] = {
             "csv": csv_claims(report, chain) | logged,
             "report_data": report.report_data.hex(),
@@ -144,7 +145,7 @@ class CsvVerifier:
             checks=checks.records,
             floors=floors,
             bound=bound_to(expected),
-            init_data=_init_data(init_data, floors, checks),
+            init_data=bound_init_data,
             endorsements=chain.endorsements,
             identity=chain.identity,
             tee_pubkey=bound_key(expected),

@@ -13,7 +13,12 @@ import msgspec
 
 from common import strict_json
 from common.errors import InputError, Malformed
-from verifier.errors import CertificateExpired, CertificateInvalid, CertificateNotYetValid, CollateralInvalid
+from verifier.errors import (
+    CertificateExpired,
+    CertificateInvalid,
+    CertificateNotYetValid,
+    CollateralInvalid,
+)
 from verifier.intel import qe_identity as qe_form
 from verifier.intel import tcb_info as tcb_form
 from verifier.intel.certificates import (
@@ -213,7 +218,12 @@ class PckList(msgspec.Struct, frozen=True):
 
 
 def check_tcb_info(
-    document: SignedDocument, now: datetime, *, tee: str, fmspc: bytes | None = None, anchor: Anchor | None = None
+    document: SignedDocument,
+    now: datetime,
+    *,
+    tee: str,
+    fmspc: bytes | None = None,
+    anchor: Anchor | None = None,
 ) -> TcbInfo:
     """Verify a TCB info: signer, signature, form, dates, and whose it is.
 

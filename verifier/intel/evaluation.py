@@ -180,7 +180,8 @@ def _shortfall(
             have["tdx_module"], need["tdx_module"] = svn[0], _best_isv(module.levels)
     have["qe"], need["qe"] = qe.isv_svn, _best_isv(identity.levels)
     return {
-        name: {"have": value, "need": need[name]} | ({"what": info.names[name]} if name in info.names else {})
+        name: {"have": value, "need": need[name]}
+        | ({"what": info.names[name]} if name in info.names else {})
         for name, value in have.items()
         if value < need[name]
     }

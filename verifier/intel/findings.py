@@ -6,6 +6,7 @@ section 2.3): 32 and above warns, 96 contraindicates, 97 means "not recognised".
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from verifier.errors import PolicyViolation, TcbStatusRefused
@@ -13,7 +14,7 @@ from verifier.intel.status import TcbStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from common.checks import Checks
     from common.errors import TouchstoneError
@@ -103,7 +104,6 @@ def assess_platform(
     collateral: Collateral,
     settings: PlatformSettings,
     now: datetime,
-    maximum_age: timedelta | None,
     findings: Findings,
 ) -> None:
     """Hold the platform against the settings: status, advisories, age of the collateral, identity."""
@@ -119,7 +119,8 @@ def assess_platform(
             "intel.tcb.advisories", not found, HARDWARE, TcbStatusRefused,
             expected=f"none of {sorted(settings.advisories_rejected)}", observed=found, source=_TCB_SOURCE,
         )  # fmt: skip
-    if maximum_age is not None:
+    if settings.maximum_age_days:
+        maximum_age = timedelta(days=settings.maximum_age_days)
         oldest = min(collateral.info.issue_date, collateral.identity.issue_date)
         findings.expect(
             "intel.collateral.age", now - oldest <= maximum_age, _OUTDATED, TcbStatusRefused,

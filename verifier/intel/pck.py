@@ -127,9 +127,7 @@ def _tcb(value: tuple[int, bytes]) -> PckTcb:
     if value[0] != der.SEQUENCE:
         raise Malformed("the TCB of the SGX extension is not a SEQUENCE")
     values = der.by_oid(der.sequence(value[1]), "the TCB of the SGX extension")
-    components = tuple(
-        _number(values, f"2.{index}", _MAX_SVN) for index in range(1, COMPONENTS + 1)
-    )
+    components = tuple(_number(values, f"2.{index}", _MAX_SVN) for index in range(1, COMPONENTS + 1))
     return PckTcb(
         components=components,
         pcesvn=_number(values, "2.17", _MAX_PCESVN),

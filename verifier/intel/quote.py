@@ -177,7 +177,9 @@ def _proof(header: Header, data: bytes, end: int) -> QuoteSignature:
     if header.version > SGX_VERSION:
         kind, size = _CERTIFICATION.unpack(reader.take(_CERTIFICATION.size))
         if kind != QE_REPORT:
-            raise UnsupportedEvidence(f"certification data of type {kind} around the QE report is not known")
+            raise UnsupportedEvidence(
+                f"certification data of type {kind} around the QE report is not known"
+            )
         reader.exactly(size)
     report, qe_signature = reader.take(REPORT_BYTES), reader.take(_SIGNATURE_BYTES)
     (auth_length,) = _AUTH_LENGTH.unpack(reader.take(_AUTH_LENGTH.size))

@@ -46,7 +46,9 @@ class RevocationList(msgspec.Struct, frozen=True):
     revoked: frozenset[int]
 
 
-def verify_list(data: bytes, issuer: x509.Name, key: ec.EllipticCurvePublicKey, what: str) -> RevocationList:
+def verify_list(
+    data: bytes, issuer: x509.Name, key: ec.EllipticCurvePublicKey, what: str
+) -> RevocationList:
     """Parse a DER list and verify everything that does not depend on the time.
 
     Raises:

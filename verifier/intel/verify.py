@@ -1,11 +1,12 @@
 """A quote, verified: by its signatures, by Intel's endorsements, and given the status of its platform.
 
-Order: format; the attestation key's signature over the quote; quoting enclave, PCK and chain to a pinned root
-(cached); their dates; TCB info, QE identity, revocation lists, revocation; the quoting enclave against its
-identity; what the caller's own look at the body finds; the TDX module; the TCB's level; the second opinion,
-if it is wanted. Each of these raises, except the caller's look: it only records, and comes before the level,
-so that a TD that can be debugged is called that on any platform. Then the settings about the platform:
-failures are recorded and set engine floors.
+Two steps. ``authenticate``: format; the attestation key's signature over the quote; quoting enclave, PCK and
+chain to a pinned root (cached); their dates; TCB info, QE identity, revocation lists, revocation; the quoting
+enclave against its identity; the second opinion, if it is wanted. ``judge``: the TDX module and the TCB's
+level. Each of these raises. Then the settings about the platform: failures are recorded and set engine floors.
+
+Between the two the caller compares what the quote is bound to and looks at the body, so that foreign report
+data is called that, and a TD that can be debugged is called that, on any platform.
 
 The quote's own signature comes first, so that a corrupted quote is called corrupted, whatever became of the
 certificates in it. It says nothing yet: its key is trusted only once the chain is.
@@ -18,7 +19,7 @@ numbers are judged at every use. What remains per quote is one P-256 verificatio
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime, timedelta
+from datetime import datetime  # noqa: TC003 (msgspec resolves it at run time)
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -46,7 +47,7 @@ from verifier.intel.second_opinion import DcapQvl, Opinion
 from verifier.intel.td import TdBody
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from cryptography import x509
 
@@ -61,8 +62,22 @@ _STRUCTURE: Final = Check(
 _POINT: Final = b"\x04"  # uncompressed (SEC 1 section 2.3.3)
 
 
+class AuthenticQuote(msgspec.Struct, frozen=True):
+    """A quote that Intel's endorsements lead to.
+
+    Attributes:
+        quote: the quote.
+        qe: quoting enclave and chain.
+        collateral: what Intel says of the platform.
+    """
+
+    quote: Quote
+    qe: VerifiedQe
+    collateral: Collateral
+
+
 class CheckedQuote(msgspec.Struct, frozen=True):
-    """An authentic quote of an endorsed platform.
+    """An authentic quote of a platform that Intel has a level for.
 
     Attributes:
         quote: the quote.
@@ -120,33 +135,23 @@ class QuoteChecker:
         self._anchors = Anchors(extra_anchors)
         self._reader = CollateralReader(tee, settings.minimum_evaluation)
         self._second = second_opinion or (DcapQvl() if settings.second_opinion else None)
-        days = settings.maximum_age_days
-        self._maximum_age = timedelta(days=days) if days else None
         self._qe_of = lru_cache(maxsize=_CACHED)(self._verify_qe)
         self._key_of = lru_cache(maxsize=_CACHED)(_attestation_key)
 
-    def check(
-        self,
-        data: bytes,
-        now: datetime,
-        findings: Findings,
-        checks: Checks,
-        look: Callable[[Quote, Findings], None],
-        carried: FixedEndorsements | None = None,
-    ) -> CheckedQuote:
-        """Check a quote at ``now``.
+    def authenticate(
+        self, data: bytes, now: datetime, checks: Checks, carried: FixedEndorsements | None = None
+    ) -> AuthenticQuote:
+        """Verify a quote's signatures and endorsements at ``now``.
 
         Args:
             data: the quote.
             now: verification time.
-            findings: where failed settings go.
-            checks: where all records go.
-            look: holds the body against the TEE's own settings; records, never raises.
+            checks: where the records go.
             carried: collateral that came with the evidence, used where the store has none.
 
         Raises:
             InputError: the quote cannot be parsed.
-            EvidenceError: not authentic, or of a platform that Intel has no level for.
+            EvidenceError: not authentic.
             EndorsementError: certificates or collateral do not hold.
         """
         quote = parse_quote(data)
@@ -163,10 +168,20 @@ class QuoteChecker:
         store = self._endorsements if carried is None else CarriedEndorsements(self._endorsements, carried)
         collateral = self._reader.read(store, qe, now, checks)
         require_quoting_enclave(qe.report, collateral.identity, checks)
-        look(quote, findings)
-        tcb = _level(quote, qe, collateral, checks)
         self._require_second_opinion(data, collateral, qe.anchor, now, checks)
-        assess_platform(tcb, qe.pck, collateral, self._settings, now, self._maximum_age, findings)
+        return AuthenticQuote(quote, qe, collateral)
+
+    def judge(
+        self, authentic: AuthenticQuote, now: datetime, findings: Findings, checks: Checks
+    ) -> CheckedQuote:
+        """Find the status of an authentic quote's platform, and hold it against the settings.
+
+        Raises:
+            TcbNotSupported: Intel has no level for it.
+        """
+        quote, qe, collateral = authentic.quote, authentic.qe, authentic.collateral
+        tcb = _level(quote, qe, collateral, checks)
+        assess_platform(tcb, qe.pck, collateral, self._settings, now, findings)
         return CheckedQuote(
             quote=quote,
             qe=qe,

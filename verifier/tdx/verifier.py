@@ -1,8 +1,9 @@
 """The TDX verifier: a TD's quote, of a platform that Intel endorses, bound and held against the settings.
 
-Order: the quote (``verifier.intel.verify``), with the TD's attributes among it; report data; init-data
-(MRCONFIGID); event log against the runtime registers. Each of these raises, except the settings: failures of
-those are recorded and set engine floors. Then claims.
+Order: the quote's authenticity (``verifier.intel.verify``); report data; init-data (MRCONFIGID); the TD's
+attributes and identity, held against the settings; status of the platform; event log against the runtime
+registers. Each of these raises, except the settings: failures of those are recorded and set engine floors.
+Then claims.
 
 Not done here: policy, reference values (``verifier.appraisal``); see docs/verifier-tdx.md.
 """
@@ -16,12 +17,13 @@ import msgspec
 from common.checks import Checks
 from common.errors import Malformed
 from verifier.binding import bound_key, bound_to, expected_report_data
+from verifier.ccel import check_event_log
 from verifier.intel.checks import require_init_data, require_report_data
 from verifier.intel.findings import NOT_RECOGNISED, Findings
 from verifier.intel.quote import MAX_QUOTE_BYTES
 from verifier.intel.td import TdBody
 from verifier.intel.transport import carried_collateral, decoded
-from verifier.intel.verify import CheckedQuote, QuoteChecker
+from verifier.intel.verify import AuthenticQuote, CheckedQuote, QuoteChecker
 from verifier.model import Unbound, VerifiedEvidence
 from verifier.tdx.assessment import assess
 from verifier.tdx.claims import common_claims, registers, tdx_claims
@@ -109,9 +111,7 @@ class TdxVerifier:
             EvidenceError: not authentic, or of a platform that Intel has no level for.
             EndorsementError: certificates or collateral do not hold.
         """
-        findings = Findings(checks)
-        checked = self._checker.check(quote, now, findings, checks, self._look, collateral)
-        return CheckedTdQuote(_body_of(checked.quote), checked, findings.floors)
+        return self._judged(self._checker.authenticate(quote, now, checks, collateral), now, checks)
 
     def verify(
         self,
@@ -134,10 +134,12 @@ class TdxVerifier:
         quote = decoded(evidence.quote, "quote", MAX_QUOTE_BYTES)
         carried = carried_collateral(evidence.collateral)
         checks = Checks()
-        checked = self.check_quote(quote, now, checks, collateral=carried)
-        body, common = checked.body, checked.checked
+        authentic = self._checker.authenticate(quote, now, checks, carried)
+        body = _body_of(authentic.quote)
         require_report_data(body.report_data, wanted, "tdx", checks)
         bound_init_data = require_init_data(body.mr_config_id, init_data, "tdx.mr_config_id", checks)
+        checked = self._judged(authentic, now, checks)
+        common = checked.checked
         claims: dict[str, Any] = {
             "tdx": tdx_claims(checked) | _event_log(evidence, body, checks),
             "report_data": body.report_data.hex(),
@@ -163,8 +165,11 @@ class TdxVerifier:
             tee_pubkey=bound_key(expected),
         )
 
-    def _look(self, quote: Quote, findings: Findings) -> None:
-        assess(_body_of(quote), self._settings, findings)
+    def _judged(self, authentic: AuthenticQuote, now: datetime, checks: Checks) -> CheckedTdQuote:
+        findings = Findings(checks)
+        body = _body_of(authentic.quote)
+        assess(body, self._settings, findings)
+        return CheckedTdQuote(body, self._checker.judge(authentic, now, findings, checks), findings.floors)
 
 
 def _body_of(quote: Quote) -> TdBody:
@@ -180,8 +185,6 @@ def _event_log(evidence: TdxEvidence, body: TdBody, checks: Checks) -> dict[str,
             raise Malformed("an IMA list goes with an event log")
         checks.skip("tdx.event_log", "no event log came with the evidence")
         return {}
-    from verifier.ccel import check_event_log
-
     ima_log = evidence.ima_log
     return check_event_log(
         decoded(evidence.event_log, "event log", _MAX_LOG_BYTES),

@@ -2,7 +2,8 @@
 
 A mutation is an operation of the evidence manifest's schema: ``flip_bit``, ``set_bytes``,
 ``append_bytes``, ``truncate``, ``delete_range`` on a file; ``json_flip_bit``, ``json_set`` and
-``edit_json_string`` inside a JSON file; ``replace_file`` by another; ``set_expected`` and ``set_time`` on the case itself.
+``edit_json_string`` inside a JSON file; ``replace_file`` by another; ``set_expected`` and ``set_time`` on
+the case itself.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ What a case does not state is taken so that only what it is about decides:
 * collateral is the case's, verified at the case's time; without a time, at one when nothing is in force;
 * the quote must carry the case's ``report_data``; where that is all zero, nothing is expected;
 * every TCB status but ``Revoked`` is accepted, and must be the one that the manifest states, with its
-  advisories and evaluation number; attributes are judged by the default settings, except that any service TD
-  is accepted, and any owner.
+  advisories and evaluation number; attributes are judged by the default settings, except that any service
+  TD is accepted, and any owner.
 
 An event log is held against the registers after the quote was judged by itself; the manifest states apart
 what becomes of it. dcap-qvl is asked about every quote, where it is installed: the two must agree.

@@ -1,9 +1,9 @@
 """What all of Intel's certificates have in common, and the profiles of its authorities.
 
-Source: Intel SGX PCK Certificate and Certificate Revocation List Profile Specification, sections 1.3 and 3;
-RFC 5280. Of every certificate: X.509 v3, Intel's five name attributes, ECDSA with SHA-256 on P-256, no
-critical extension that is not understood here. Of an authority further: CA flag and keyCertSign; of a signer
-of collateral: no CA flag and digitalSignature.
+Source: Intel SGX PCK Certificate and Certificate Revocation List Profile Specification, sections 1.3 and
+3; RFC 5280. Of every certificate: X.509 v3, Intel's five name attributes, ECDSA with SHA-256 on P-256, no
+critical extension that is not understood here. Of an authority further: CA flag and keyCertSign; of a
+signer of collateral: no CA flag and digitalSignature.
 
 Signatures are verified with these very parameters, never with those that a certificate asks for.
 """

@@ -1,4 +1,4 @@
-"""From the quoting enclave to a pinned root: attestation key, QE report, PCK, Platform or Processor CA, root.
+"""From the quoting enclave to a pinned root: attestation key, QE report, PCK, its authority, root.
 
 Order: the chain's certificates against their profiles, names and signatures downwards; the PCK's signature
 over the QE report; the attestation key's hash in that report. Dates and revocation are judged at every use,

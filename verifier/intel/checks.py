@@ -166,8 +166,8 @@ def require_report_data(observed: bytes, expected: bytes | None, tee: str, check
 def require_init_data(observed: bytes, init_data: InitDataClaim | None, name: str, checks: Checks) -> str:
     """The field holds the digest of the init-data. Returns ``bound`` or ``absent``.
 
-    A shorter or longer digest than the field is refused, not padded or cut, unless the claim says that it is
-    fitted.
+    A shorter or longer digest than the field is refused, not padded or cut, unless the claim says that it
+    is fitted.
 
     Raises:
         InitDataMismatch: otherwise.

@@ -1,7 +1,8 @@
 """Claims that both of Intel's TEEs make of the platform: those that Confidential Containers has, and ours.
 
-CoCo's come from Intel's verification library (``sgx_ql_qv_supplemental_t``); names and types are theirs. The
-``_current`` ones are under the TCB that the platform has now, which differs from the other for TD 1.5 alone.
+CoCo's come from Intel's verification library (``sgx_ql_qv_supplemental_t``); names and types are theirs.
+The ``_current`` ones are under the TCB that the platform has now, which differs from the other for TD 1.5
+alone.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from verifier.intel.endorsements import (
     open_root_crl,
     open_tcb_info,
 )
-from verifier.intel.qe_identity import QeIdentity
+from verifier.intel.qe_identity import QeIdentity  # noqa: TC001 (msgspec resolves it at run time)
 from verifier.intel.revocation import RevocationList, require_current
 from verifier.intel.signed_json import require_in_force
 from verifier.intel.tcb_info import TcbInfo, require_fmspc
@@ -256,7 +256,8 @@ def _require_not_revoked(qe: VerifiedQe, collateral: Collateral, checks: Checks)
     ):
         if serial in revoked:
             checks.fail(
-                f"intel.revocation.{name}", CertificateRevoked, expected="not revoked", observed=str(serial),
+                f"intel.revocation.{name}", CertificateRevoked, expected="not revoked",
+                observed=str(serial),
                 source=_CRL_SOURCE, note=f"the {name} certificate is on its issuer's revocation list",
             )  # fmt: skip
     checks.require(

@@ -1,7 +1,7 @@
 """A reader for the DER inside Intel's certificate extension: nested sequences and five simple types.
 
-Source: ITU-T X.690 sections 8.1.3 (length), 8.2 (BOOLEAN), 8.3 (INTEGER), 8.19 (OBJECT IDENTIFIER), 10.1 and
-11.1 (DER: minimal length, TRUE is FF). Values are whole: bytes after one are refused.
+Source: ITU-T X.690 sections 8.1.3 (length), 8.2 (BOOLEAN), 8.3 (INTEGER), 8.19 (OBJECT IDENTIFIER), 10.1
+and 11.1 (DER: minimal length, TRUE is FF). Values are whole: bytes after one are refused.
 """
 
 from __future__ import annotations

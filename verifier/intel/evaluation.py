@@ -1,7 +1,7 @@
 """The status of a platform: its TCB held against the levels that Intel publishes.
 
-Sources: Intel PCS API version 4, ``TCB Info`` (how to find a level); Intel TDX DCAP QVL (module of version 0,
-convergence, relaunch advice).
+Sources: Intel PCS API version 4, ``TCB Info`` (how to find a level); Intel TDX DCAP QVL (module of version
+0, convergence, relaunch advice).
 
 Every component is compared by itself. TDX components 0 and 1 are the module's ISVSVN and version: for a
 module of version 1 and later they are judged by the module's own identity, not by the platform's level.

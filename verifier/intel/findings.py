@@ -103,6 +103,7 @@ def assess_platform(
     pck: Pck,
     collateral: Collateral,
     settings: PlatformSettings,
+    *,
     now: datetime,
     findings: Findings,
 ) -> None:

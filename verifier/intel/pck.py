@@ -1,4 +1,4 @@
-"""The PCK certificate: the key that signs for a platform's quoting enclaves, and what Intel says of the platform.
+"""The PCK certificate: the key that signs for a platform's quoting enclaves, and the platform's TCB.
 
 Source: Intel SGX PCK Certificate and Certificate Revocation List Profile Specification, section 1.3.5
 (extension 1.2.840.113741.1.13.1).

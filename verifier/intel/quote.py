@@ -22,7 +22,7 @@ import msgspec
 from common.errors import Malformed, TooLarge
 from verifier.errors import UnsupportedEvidence
 from verifier.intel.enclave import REPORT_BYTES, EnclaveReport, parse_enclave_report
-from verifier.intel.td import BODY_BYTES, BODY_15_BYTES, TdBody, parse_td_body
+from verifier.intel.td import BODY_15_BYTES, BODY_BYTES, TdBody, parse_td_body
 
 MAX_QUOTE_BYTES: Final = 64 * 1024
 SGX: Final = 0x00

@@ -7,14 +7,15 @@ revoked or unknown TCB levels), and does not know every format. Its words are th
 * it does not know the format: no opinion;
 * anything else, also what is not known here: refused.
 
-That the policies come last in it is held by tests: a quote that breaks one of them and has a broken signature
-too is refused for the signature.
+That the policies come last in it is held by tests: a quote that breaks one of them and has a broken
+signature too is refused for the signature.
 
 Nothing of it fetches: only its verification with the collateral at hand is called.
 """
 
 from __future__ import annotations
 
+import importlib
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -91,11 +92,11 @@ class DcapQvl:
     def __init__(self) -> None:
         """Import it, now rather than at the first quote."""
         try:
-            import dcap_qvl  # noqa: PLC0415 (optional: only who wants it needs it)
+            dcap_qvl: Any = importlib.import_module("dcap_qvl")
         except ImportError as error:
             raise DependencyMissing("the second opinion needs the package dcap-qvl") from error
-        self._library: Any = dcap_qvl
-        self._verifier_of = lru_cache(maxsize=_CACHED)(lambda der: dcap_qvl.QuoteVerifier(der))
+        self._library = dcap_qvl
+        self._verifier_of = lru_cache(maxsize=_CACHED)(dcap_qvl.QuoteVerifier)
         self._collateral_of = lru_cache(maxsize=_CACHED)(self._converted)
 
     def of(self, quote: bytes, collateral: Collateral, anchor: Anchor, now: datetime) -> Answer:

@@ -1,7 +1,7 @@
 """Collateral in JSON that Intel's TCB signing key signed: TCB info and QE identity.
 
-Sources: Intel PCS API version 4 (``Get SGX/TDX TCB Info``, ``Get QE Identity``): the signature is ECDSA P-256
-with SHA-256, r and s in hex, over the bytes of the member's value as they stand in the answer.
+Sources: Intel PCS API version 4 (``Get SGX/TDX TCB Info``, ``Get QE Identity``): the signature is ECDSA
+P-256 with SHA-256, r and s in hex, over the bytes of the member's value as they stand in the answer.
 
 Invariants:
 

@@ -1,8 +1,8 @@
 """TCB statuses, and how those of platform, TDX module and quoting enclave become one.
 
-Source: Intel TDX DCAP Quote Verification Library, ``TCB status converging``: a module or quoting enclave that
-is out of date makes the whole out of date, keeps a needed configuration, and takes the place of needed
-software hardening; what is revoked stays revoked.
+Source: Intel TDX DCAP Quote Verification Library, ``TCB status converging``: a module or quoting enclave
+that is out of date makes the whole out of date, keeps a needed configuration, and takes the place of
+needed software hardening; what is revoked stays revoked.
 
 The table falls out of one rule: a status is a set of shortcomings, and the whole has all of them.
 """

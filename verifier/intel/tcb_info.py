@@ -12,7 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 (msgspec resolves it at run time)
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec

@@ -1,9 +1,10 @@
 """A quote, verified: by its signatures, by Intel's endorsements, and given the status of its platform.
 
-Two steps. ``authenticate``: format; the attestation key's signature over the quote; quoting enclave, PCK and
-chain to a pinned root (cached); their dates; TCB info, QE identity, revocation lists, revocation; the quoting
-enclave against its identity; the second opinion, if it is wanted. ``judge``: the TDX module and the TCB's
-level. Each of these raises. Then the settings about the platform: failures are recorded and set engine floors.
+Two steps. ``authenticate``: format; the attestation key's signature over the quote; quoting enclave, PCK
+and chain to a pinned root (cached); their dates; TCB info, QE identity, revocation lists, revocation; the
+quoting enclave against its identity; the second opinion, if it is wanted. ``judge``: the TDX module and
+the TCB's level. Each of these raises. Then the settings about the platform: failures are recorded and set
+engine floors.
 
 Between the two the caller compares what the quote is bound to and looks at the body, so that foreign report
 data is called that, and a TD that can be debugged is called that, on any platform.
@@ -181,7 +182,7 @@ class QuoteChecker:
         """
         quote, qe, collateral = authentic.quote, authentic.qe, authentic.collateral
         tcb = _level(quote, qe, collateral, checks)
-        assess_platform(tcb, qe.pck, collateral, self._settings, now, findings)
+        assess_platform(tcb, qe.pck, collateral, self._settings, now=now, findings=findings)
         return CheckedQuote(
             quote=quote,
             qe=qe,

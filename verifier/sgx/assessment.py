@@ -1,7 +1,7 @@
 """An enclave's report held against the settings: failures are recorded, each sets an engine floor.
 
-Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3D, tables 38-3 (ATTRIBUTES) and
-38-21 (REPORT); offsets are of the report body.
+Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3D, tables 38-3 (ATTRIBUTES)
+and 38-21 (REPORT); offsets are of the report body.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Claims of a verified enclave, as they go into the policy input: CoCo's nesting and names, ours beside them.
+"""Claims of a verified enclave, as they go into the policy input: CoCo's nesting and names, and ours.
 
-CoCo spells every field in hex as it stands in the quote, also numbers (``isv_svn`` is ``0a01`` for 266), and
-has members with a dot in their names (``attributes.flags``). The same as numbers and booleans stand beside.
+CoCo spells every field in hex as it stands in the quote, also numbers (``isv_svn`` is ``0a01`` for 266),
+and has members with a dot in their names (``attributes.flags``). The same as numbers and booleans stand
+beside.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""SGX evidence and claims as Confidential Containers spells them (attestation-agent, ``attester/src/sgx_dcap``).
+"""SGX evidence and claims as Confidential Containers spells them (agent, ``attester/src/sgx_dcap``).
 
 Evidence: ``{"quote": base64}``. Claims: ours have their names; ``init_data`` is CONFIGID, whether init-data
 was sent or not.

@@ -1,7 +1,7 @@
 """What an operator decides about SGX: which enclaves, of whom, how old, with which attributes.
 
-The defaults take quote versions 3 to 5 and any enclave (which one it is, reference values say), and deny debug,
-enclaves that were not initialised, and enclaves that may derive provisioning keys.
+The defaults take quote versions 3 to 5 and any enclave (which one it is, reference values say), and deny
+debug, enclaves that were not initialised, and enclaves that may derive provisioning keys.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The SGX verifier: an enclave's quote, of a platform that Intel endorses, bound and held against the settings.
+"""The SGX verifier: an enclave's quote, of an endorsed platform, bound and held against the settings.
 
-Order: the quote's authenticity (``verifier.intel.verify``); report data; init-data (CONFIGID); the enclave's
-attributes and identity, held against the settings; status of the platform. Each of these raises, except the
-settings: failures of those are recorded and set engine floors. Then claims.
+Order: the quote's authenticity (``verifier.intel.verify``); report data; init-data (CONFIGID); the
+enclave's attributes and identity, held against the settings; status of the platform. Each of these raises,
+except the settings: failures of those are recorded and set engine floors. Then claims.
 
 Not done here: policy, reference values (``verifier.appraisal``); see docs/verifier-sgx.md.
 """

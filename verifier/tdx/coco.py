@@ -1,7 +1,8 @@
 """TDX evidence and claims as Confidential Containers spells them (attestation-agent, ``attester/src/tdx``).
 
-Evidence: ``{"quote": base64, "cc_eventlog": null | base64}``; the agent appends its own event log (AAEL) to
-the CC event log. Claims: ours have their names; ``init_data`` is MRCONFIGID, whether init-data was sent or not.
+Evidence: ``{"quote": base64, "cc_eventlog": null | base64}``; the agent appends its own event log (AAEL)
+to the CC event log. Claims: ours have their names; ``init_data`` is MRCONFIGID, whether init-data was sent
+or not.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class TdxSection(IntelSection):
     versions: tuple[int, ...] = Field(default=(4, 5), description="Accepted quote versions.")
     permit_septve: bool = Field(
         default=False,
-        description="Accept TDs with SEPT_VE_DISABLE clear: the host can inject exceptions on their memory.",
+        description="Accept TDs with SEPT_VE_DISABLE clear: the host can make them fault on memory.",
     )
     permit_perfmon: bool = Field(default=False, description="Accept TDs that use performance monitoring.")
     permit_migration: bool = Field(

@@ -165,6 +165,55 @@ class EndorsementMissing(EndorsementError):
     advice = "Send the certificate with the evidence, or put it into the collateral folder."
 
 
+class CollateralInvalid(EndorsementError):
+    """Signed collateral (TCB info, QE identity) is not signed by its vendor, or cannot be parsed."""
+
+    code = "endorsement.collateral_invalid"
+    advice = "Take the collateral from the vendor's service, byte for byte as it was signed."
+
+
+class CollateralExpired(EndorsementError):
+    """Signed collateral is not current at the verification time."""
+
+    code = "endorsement.collateral_expired"
+    advice = "Fetch current collateral."
+
+
+class CollateralMismatch(EndorsementError):
+    """Signed collateral is for another platform, or for another kind of TEE."""
+
+    code = "endorsement.collateral_mismatch"
+    advice = "Fetch the collateral of this platform: the check names which is meant."
+
+
+class CollateralRolledBack(EndorsementError):
+    """Signed collateral is of an older evaluation than one that was seen, or than the settings demand."""
+
+    code = "endorsement.collateral_rollback"
+    advice = "The source of the collateral serves old data: fetch it from the vendor."
+
+
+class TcbNotSupported(EvidenceError):
+    """The vendor's statement about the platform has no level that this TCB meets."""
+
+    code = "evidence.tcb_not_supported"
+    advice = "Update the platform: firmware, microcode, TDX module, quoting enclave."
+
+
+class TcbStatusRefused(EvidenceError):
+    """The vendor gives the platform's TCB a status that the settings do not accept."""
+
+    code = "evidence.tcb_status"
+    advice = "Update the platform as the shortfall says, or accept the status in the settings."
+
+
+class SecondOpinionDiffers(EvidenceError):
+    """A second implementation refuses what the first one verified."""
+
+    code = "evidence.second_opinion"
+    advice = "Keep the evidence and report it: one of the two implementations is wrong."
+
+
 class EarInvalid(AccessError):
     """The attestation result token does not verify, is not for us, or is out of its time."""
 

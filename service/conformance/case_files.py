@@ -1,8 +1,9 @@
 """The files of a case by role, with the case's mutation applied in memory.
 
 A mutation is an operation of the evidence manifest's schema: ``flip_bit``, ``set_bytes``,
-``append_bytes``, ``truncate``, ``delete_range`` on a file; ``json_flip_bit`` and ``json_set`` inside a
-JSON file; ``replace_file`` by another; ``set_expected`` and ``set_time`` on the case itself.
+``append_bytes``, ``truncate``, ``delete_range`` on a file; ``json_flip_bit``, ``json_set`` and
+``edit_json_string`` inside a JSON file; ``replace_file`` by another; ``set_expected`` and ``set_time`` on
+the case itself.
 """
 
 from __future__ import annotations
@@ -153,6 +154,15 @@ def _json_flip_bit(data: bytes, mutation: dict[str, Any]) -> bytes:
     return json.dumps(document).encode()
 
 
+def _edit_json_string(data: bytes, mutation: dict[str, Any]) -> bytes:
+    """Change a text inside a JSON file as its signer did not: a status made better, or one more space."""
+    document = json.loads(data)
+    text = document[mutation["field"]]
+    changed = text.replace("OutOfDate", "UpToDate", 1)
+    document[mutation["field"]] = text.replace("{", "{ ", 1) if changed == text else changed
+    return json.dumps(document).encode()
+
+
 def _parent(document: Any, path: list[Any]) -> Any:
     for step in path[:-1]:
         document = document[step]
@@ -167,5 +177,6 @@ _FILE_OPERATIONS: dict[str, Callable[[bytes, dict[str, Any]], bytes]] = {
     "truncate": _truncate,
     "delete_range": _delete_range,
     "json_set": _json_set,
+    "edit_json_string": _edit_json_string,
     "json_flip_bit": _json_flip_bit,
 }

@@ -30,11 +30,13 @@ SNP = {
 }
 LOG = [
     {
+        "index": 2,
         "type_name": "EV_EFI_BOOT_SERVICES_APPLICATION",
-        "details": {"device_paths": ["Vendor(x)", "File(kernel)"]},
+        "details": {},
         "digests": [{"alg": "SHA-384", "digest": "ke"}],
     },
     {
+        "index": 3,
         "type_name": "EV_EVENT_TAG",
         "details": {"string": "LOADED_IMAGE::LoadOptions"},
         "digests": [{"alg": "SHA-384", "digest": "cl"}],

@@ -1,0 +1,1 @@
+"""Intel TDX. ``verifier.py`` is the order of things; ``docs/verifier-tdx.md`` the table of checks."""

@@ -115,7 +115,7 @@ def decode(opened: Opened, form: type[_Parsed], member: str) -> _Parsed:
     """
     try:
         return msgspec.json.decode(opened.signed, type=form)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CollateralInvalid(f"{member} is not of the published form: {error}") from error
 
 

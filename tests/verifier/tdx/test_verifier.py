@@ -277,7 +277,7 @@ def test_sections_become_settings() -> None:
     section = TdxSection(
         mr_seams=("11" * 48,), service_tds=("22" * 48,), platforms=("33" * 16,), minimum_evaluation=17
     )
-    from verifier.tdx.section import tdx_settings  # noqa: PLC0415
+    from verifier.tdx.section import tdx_settings
 
     settings = tdx_settings(section)
     assert settings.mr_seams == {b"\x11" * 48}

@@ -329,7 +329,10 @@ def enclave_report(**fields: Any) -> bytes:
 def sgx_extension(values: Mapping[str, Any]) -> bytes:
     """The PCK's extension, DER."""
     tcb = [sgx_pair(f"2.{place}", _integer(svn)) for place, svn in enumerate(values["components"], 1)]
-    tcb += [sgx_pair("2.17", _integer(values["pcesvn"])), sgx_pair("2.18", _der(4, bytes(svn & 0xFF for svn in values["components"])))]
+    tcb += [
+        sgx_pair("2.17", _integer(values["pcesvn"])),
+        sgx_pair("2.18", _der(4, bytes(svn & 0xFF for svn in values["components"]))),
+    ]
     flags = [sgx_pair(f"7.{place}", _der(1, b"\xff")) for place in (1, 2, 3)]
     return _der(
         0x30,

@@ -93,7 +93,10 @@ def test_tcb_signing_issues_no_pcks(platform: IntelPlatform) -> None:
 
 
 def test_dates_of_the_pck(platform: IntelPlatform) -> None:
-    for start, error in ((timedelta(days=1), CertificateNotYetValid), (timedelta(days=-20), CertificateExpired)):
+    for start, error in (
+        (timedelta(days=1), CertificateNotYetValid),
+        (timedelta(days=-20), CertificateExpired),
+    ):
         ca = platform.authorities["platform"]
         pck = platform.issue(
             "Intel SGX PCK Certificate", ca, extension=sgx_extension(platform.pck_values),
@@ -113,9 +116,7 @@ def test_what_a_list_names_is_revoked(platform: IntelPlatform, who: str) -> None
         endorsements = platform.endorsements(pck_crl=crl)
     else:
         named = ca if who == "ca" else platform.signing
-        endorsements = platform.endorsements(
-            root_crl=platform.crl(platform.root_key, [named.certificate])
-        )
+        endorsements = platform.endorsements(root_crl=platform.crl(platform.root_key, [named.certificate]))
     with pytest.raises(CertificateRevoked):
         verify_td(platform, endorsements=endorsements)
 
@@ -153,7 +154,9 @@ def test_another_quoting_enclave_is_refused(platform: IntelPlatform, change: dic
         verify_td(platform, _sealed(platform, qe=change))
 
 
-def test_a_debuggable_quoting_enclave_is_refused_whatever_its_identity_says(platform: IntelPlatform) -> None:
+def test_a_debuggable_quoting_enclave_is_refused_whatever_its_identity_says(
+    platform: IntelPlatform,
+) -> None:
     lax = platform.qe_identity(attributes="00" * 16, attributesMask="00" * 16)
     with pytest.raises(UnsupportedEvidence):
         verify_td(

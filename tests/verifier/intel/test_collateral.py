@@ -44,7 +44,9 @@ from .helpers import failed, verify_enclave, verify_td
 
 
 def _info(platform: IntelPlatform, tee: str = "tdx", **changes: Any) -> FixedEndorsements:
-    return platform.endorsements(tee, tcb_info=platform.signed("tcbInfo", platform.tcb_info(tee, **changes)))
+    return platform.endorsements(
+        tee, tcb_info=platform.signed("tcbInfo", platform.tcb_info(tee, **changes))
+    )
 
 
 def _identity(platform: IntelPlatform, **changes: Any) -> FixedEndorsements:
@@ -84,7 +86,8 @@ def test_unsigned_and_wrongly_signed(platform: IntelPlatform, stranger: IntelPla
     for signer in (platform.pck, platform.authorities["platform"], platform.root_key, stranger.signing):
         with pytest.raises(CertificateInvalid):
             verify_td(
-                platform, endorsements=platform.endorsements(**{name: platform.signed(member, value, signer)})
+                platform,
+                endorsements=platform.endorsements(**{name: platform.signed(member, value, signer)}),
             )
 
 
@@ -92,14 +95,10 @@ def test_a_member_twice_is_refused(platform: IntelPlatform) -> None:
     good = platform.signed("tcbInfo", platform.tcb_info())
     twice = good.body.replace(b"{", b'{"tcbInfo":{},', 1)
     with pytest.raises(CollateralInvalid):
-        verify_td(
-            platform, endorsements=platform.endorsements(tcb_info=SignedDocument(twice, good.chain))
-        )
+        verify_td(platform, endorsements=platform.endorsements(tcb_info=SignedDocument(twice, good.chain)))
 
 
-@pytest.mark.parametrize(
-    "changes", [{"fmspc": "00" * 6}, {"pceId": "0100"}, {"id": "SGX"}, {"id": "TDX2"}]
-)
+@pytest.mark.parametrize("changes", [{"fmspc": "00" * 6}, {"pceId": "0100"}, {"id": "SGX"}, {"id": "TDX2"}])
 def test_tcb_info_of_another_platform_or_tee(platform: IntelPlatform, changes: dict[str, Any]) -> None:
     with pytest.raises(CollateralMismatch):
         verify_td(platform, endorsements=_info(platform, **changes))
@@ -250,7 +249,9 @@ def test_a_level_without_a_known_status_has_no_default(platform: IntelPlatform) 
         else:
             info["tcbLevels"][0]["tcbStatus"] = status
         with pytest.raises(CollateralInvalid):
-            verify_td(platform, endorsements=platform.endorsements(tcb_info=platform.signed("tcbInfo", info)))
+            verify_td(
+                platform, endorsements=platform.endorsements(tcb_info=platform.signed("tcbInfo", info))
+            )
 
 
 def test_version_2_of_sgx_has_flat_components(platform: IntelPlatform) -> None:
@@ -271,7 +272,9 @@ def test_single_documents_are_checked_for_stores(platform: IntelPlatform) -> Non
     anchor = Anchors((platform.root,)).of_chain(platform.root, "root")
     made = platform.documents()
     now, late = platform.now, platform.now + timedelta(days=60)
-    assert check_tcb_info(made["tcb_info"], now, tee="tdx", fmspc=FMSPC, anchor=anchor).evaluation_number == 20
+    assert (
+        check_tcb_info(made["tcb_info"], now, tee="tdx", fmspc=FMSPC, anchor=anchor).evaluation_number == 20
+    )
     assert check_qe_identity(made["qe_identity"], now, tee="tdx", anchor=anchor).evaluation_number == 20
     assert check_pck_crl(made["pck_crl"], now, ca="platform", anchor=anchor).number == 1
     assert check_root_crl(made["root_crl"], now, anchor=anchor).next_update > now
@@ -317,7 +320,10 @@ def test_collateral_in_a_folder(platform: IntelPlatform, tmp_path: Path) -> None
 )
 def test_collateral_as_json(platform: IntelPlatform, break_it: dict[str, Any]) -> None:
     document = json.loads(platform.collateral_json())
-    assert failed(verify_td(platform, endorsements=FixedEndorsements.from_json(json.dumps(document).encode()))) == []
+    assert (
+        failed(verify_td(platform, endorsements=FixedEndorsements.from_json(json.dumps(document).encode())))
+        == []
+    )
     with pytest.raises((Malformed, CollateralInvalid)):
         FixedEndorsements.from_json(json.dumps(document | break_it).encode())
 

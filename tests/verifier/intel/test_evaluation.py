@@ -20,7 +20,10 @@ S = TcbStatus
 def _claims(platform: IntelPlatform, quote: bytes | None = None, **info: Any) -> dict[str, Any]:
     document = platform.signed("tcbInfo", platform.tcb_info(**info))
     verified = verify_td(
-        platform, quote, endorsements=platform.endorsements(tcb_info=document), changes={"tcb_statuses": ALL}
+        platform,
+        quote,
+        endorsements=platform.endorsements(tcb_info=document),
+        changes={"tcb_statuses": ALL},
     )
     claims: dict[str, Any] = verified.claims["tdx"]
     return claims
@@ -82,7 +85,7 @@ def test_a_module_out_of_date_makes_the_whole_out_of_date(platform: IntelPlatfor
 
 
 def test_a_quoting_enclave_out_of_date_makes_the_whole_out_of_date(platform: IntelPlatform) -> None:
-    from verifier.intel.quote import parse_quote  # noqa: PLC0415
+    from verifier.intel.quote import parse_quote
 
     quote = platform.seal(parse_quote(platform.td_quote()).signed, "tdx", qe={"isv_svn": 3})
     claims = _claims(platform, quote)
@@ -115,7 +118,9 @@ def test_every_component_counts_by_itself() -> None:
             continue
         low = list(COMPONENTS)
         low[place] = svn - 1
-        lower = IntelPlatform(pck={"components": tuple(c + 9 if i != place else low[i] for i, c in enumerate(low))})
+        lower = IntelPlatform(
+            pck={"components": tuple(c + 9 if i != place else c for i, c in enumerate(low))}
+        )
         if place:
             with pytest.raises(TcbNotSupported):
                 verify_td(lower)

@@ -30,7 +30,11 @@ class _Refuses:
 
 
 def test_both_confirm_what_is_good(platform: IntelPlatform) -> None:
-    for quote in (platform.td_quote(), platform.td_quote(version=5), platform.td_quote(version=5, body_type=2)):
+    for quote in (
+        platform.td_quote(),
+        platform.td_quote(version=5),
+        platform.td_quote(version=5, body_type=2),
+    ):
         verified = verify_td(platform, quote, changes=_SECOND)
         assert failed(verified) == []
         assert "intel.second_opinion" in [check.name for check in verified.checks]
@@ -39,13 +43,18 @@ def test_both_confirm_what_is_good(platform: IntelPlatform) -> None:
 
 def test_its_own_policies_are_not_cryptography(platform: IntelPlatform) -> None:
     """Debug, SEPT_VE_DISABLE, migration, profiling: it refuses all of them, after the signatures."""
-    for attributes in (1 | 1 << 28, 0, 1 << 28 | 1 << 29, 1 << 28 | 1 << 5, 1 << 28 | 1 << 63, 1 << 28 | 1 << 27):
+    for attributes in (
+        1 | 1 << 28,
+        0,
+        1 << 28 | 1 << 29,
+        1 << 28 | 1 << 5,
+        1 << 28 | 1 << 63,
+        1 << 28 | 1 << 27,
+    ):
         verified = verify_td(platform, platform.td_quote(td_attributes=attributes), changes=_SECOND)
         records = {check.name: check.verdict for check in verified.checks}
         assert records["intel.second_opinion"] == "pass"
-    service = verify_td(
-        platform, platform.td_quote(version=5, mr_servicetd=b"\x01" * 48), changes=_SECOND
-    )
+    service = verify_td(platform, platform.td_quote(version=5, mr_servicetd=b"\x01" * 48), changes=_SECOND)
     assert failed(service) == ["tdx.mr_servicetd"]
 
 
@@ -57,7 +66,11 @@ def test_of_forms_that_it_does_not_take_it_has_none(platform: IntelPlatform) -> 
 
 def _authentic(platform: IntelPlatform) -> AuthenticQuote:
     checker = QuoteChecker(
-        "tdx", frozenset({4, 5}), PlatformSettings(), platform.endorsements(), extra_anchors=(platform.root,)
+        "tdx",
+        frozenset({4, 5}),
+        PlatformSettings(),
+        platform.endorsements(),
+        extra_anchors=(platform.root,),
     )
     return checker.authenticate(platform.td_quote(), platform.now, Checks())
 

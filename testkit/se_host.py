@@ -101,7 +101,7 @@ def certify(  # one builder for every certificate of this authority
     bits: tuple[str, ...],
     start: datetime = START,
     end: datetime = END,
-    digest: hashes.HashAlgorithm | None = None,
+    digest: hashes.SHA256 | hashes.SHA512 | None = None,
     extensions: Iterable[tuple[x509.ExtensionType, bool]] = (),
 ) -> x509.Certificate:
     """One certificate."""
@@ -154,7 +154,11 @@ class SeAuthority:
         """A certificate of a host-key signing key."""
         key = rsa.generate_private_key(65537, 2048)
         purpose = (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), False)
-        options = {"ca": False, "bits": ("digital_signature",), "extensions": (purpose,)} | changes
+        options: dict[str, Any] = {
+            "ca": False,
+            "bits": ("digital_signature",),
+            "extensions": (purpose,),
+        } | changes
         parent = self.intermediate
         certificate = certify(name, key.public_key(), parent.name, parent.key, **options)
         return Party(name, key, certificate)
@@ -170,7 +174,11 @@ class SeAuthority:
         """A machine with a document of the signing key."""
         signer = signer or self.signing
         key = ec.generate_private_key(curve or ec.SECP521R1())
-        options = {"ca": None, "bits": ("key_agreement",), "digest": hashes.SHA512()} | changes
+        options: dict[str, Any] = {
+            "ca": None,
+            "bits": ("key_agreement",),
+            "digest": hashes.SHA512(),
+        } | changes
         name = ibm_name("IBM Z Host Key")
         return Host(key, certify(name, key.public_key(), issuer or signer.name, signer.key, **options))
 
@@ -268,7 +276,8 @@ class Ultravisor:
             "cuid": self.cuid,
         }
         return {name: base64.b64encode(data).decode() for name, data in made.items()} | {
-            name: document[name] for name in ("encr_measurement_key", "encr_request_nonce", "image_hdr_tags")
+            name: document[name]
+            for name in ("encr_measurement_key", "encr_request_nonce", "image_hdr_tags")
         }
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path  # noqa: TC003 (pydantic resolves it at run time)
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import Field
 
 from common.errors import InvalidSetting
 from common.files import read_limited
-from common.section import Section
 from verifier import vendor_roots
 from verifier.reading import certificate_files
 from verifier.se.challenge import SEAL_KEY_BYTES
@@ -18,6 +17,7 @@ from verifier.se.collateral import FolderCollateral
 from verifier.se.header import MAX_HEADER, ImageHeader, parse_header
 from verifier.se.settings import Additional, SeSettings
 from verifier.se.verifier import SeVerifier
+from verifier.tee import TeeSection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,25 +30,32 @@ if TYPE_CHECKING:
 PINNED: Final = ("digicert/trusted-root-g4.pem",)
 
 
-class SeSection(Section):
-    """``[se]``: IBM Secure Execution.
+class SeSection(TeeSection):
+    """IBM Secure Execution."""
 
-    Attributes:
-        enabled: whether evidence of this TEE is accepted.
-        challenge_key_file: file of exactly 32 random bytes, the same on every replica: it seals challenges.
-        challenge_minutes: how long a challenge's request may be answered.
-        extra_roots: PEM files of roots that are trusted besides the pinned one.
-        image_headers: header files of known images (``pvextract-hdr``); the first is the one that a
-            Confidential Containers challenge is made for.
-        additional: what to ask the Ultravisor for besides the two host-key hashes.
-    """
-
-    enabled: bool = False
-    challenge_key_file: Path | None = None
-    challenge_minutes: Annotated[int, Field(ge=1, le=1440)] = 15
-    extra_roots: tuple[Path, ...] = ()
-    image_headers: tuple[Path, ...] = ()
-    additional: tuple[Additional, ...] = ()
+    enabled: bool = Field(
+        default=False, description="Accept its evidence; needs `challenge_key_file` and host-key documents."
+    )
+    challenge_key_file: Path | None = Field(
+        default=None,
+        description="File of exactly 32 random bytes that seal challenges, the same on every replica.",
+    )
+    challenge_minutes: int = Field(
+        default=15, ge=1, le=1440, description="How long the request of a challenge may be answered."
+    )
+    extra_roots: tuple[Path, ...] = Field(
+        default=(), description="PEM files of roots of host-key signing keys besides the pinned one."
+    )
+    image_headers: tuple[Path, ...] = Field(
+        default=(),
+        description="Header files of known images; the first is the one that challenges are made for.",
+    )
+    permit_dumps: bool = Field(
+        default=False, description="Accept known images whose header lets the host ask for dumps."
+    )
+    additional: tuple[Additional, ...] = Field(
+        default=(), description="What to ask for besides the two host-key hashes."
+    )
 
 
 def roots() -> tuple[x509.Certificate, ...]:
@@ -79,6 +86,7 @@ def build(section: SeSection, surroundings: Surroundings) -> SeVerifier:
         roots=(*roots(), *certificate_files(section.extra_roots, what="[se] extra_roots")),
         image_headers=tuple(read_header(path) for path in section.image_headers),
         challenge_lifetime=timedelta(minutes=section.challenge_minutes),
+        permit_dumps=section.permit_dumps,
         additional=section.additional,
     )
     return SeVerifier(settings, FolderCollateral(surroundings.collateral))

@@ -26,6 +26,8 @@ class SeSettings(msgspec.Struct, frozen=True, kw_only=True):
         image_headers: headers of images that are known. Only of these it is known what their owner allowed
             (dumps); evidence of other images is accepted and says nothing of it.
         challenge_lifetime: how long the request of a challenge may be answered.
+        permit_dumps: accept images whose header lets the host ask for dumps, which are encrypted to the
+            image's owner.
         additional: what to ask for besides the two host-key hashes.
     """
 
@@ -33,6 +35,7 @@ class SeSettings(msgspec.Struct, frozen=True, kw_only=True):
     roots: tuple[x509.Certificate, ...] = ()
     image_headers: tuple[ImageHeader, ...] = ()
     challenge_lifetime: timedelta = timedelta(minutes=15)
+    permit_dumps: bool = False
     additional: tuple[Additional, ...] = ()
 
     def __post_init__(self) -> None:

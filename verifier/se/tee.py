@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from common import strict_json
-from common.encoding import b64url_decode
 from common.errors import InvalidSetting, TouchstoneError
 from verifier.se.claims import SeClaims
 from verifier.se.coco import SeCocoForm
@@ -13,7 +12,7 @@ from verifier.se.collateral import FixedCollateral, FolderCollateral, HostKeyFil
 from verifier.se.evidence import SeEvidence
 from verifier.se.section import SeSection, build, insecure, roots
 from verifier.se.settings import SeSettings
-from verifier.se.verifier import BINDING_SIZE, SeVerifier
+from verifier.se.verifier import BINDING_SIZE, SeVerifier, parse_evidence
 from verifier.tee import Tee
 
 if TYPE_CHECKING:
@@ -63,13 +62,16 @@ def recognise(data: bytes) -> SeEvidence | None:
 
 
 def contents(evidence: SeEvidence) -> dict[str, Any]:
-    """What evidence says of itself, before anything vouches for it. Hex."""
-    tags = b64url_decode(evidence.image_hdr_tags, what="image_hdr_tags")
+    """What evidence says of itself, before anything vouches for it; empty where it cannot be parsed."""
+    try:
+        response, _ = parse_evidence(evidence)
+    except TouchstoneError:
+        return {}
     return {
-        "cuid": b64url_decode(evidence.cuid, what="cuid").hex(),
-        "tag": tags[-16:].hex(),
-        "user_data": b64url_decode(evidence.user_data, what="user_data").hex(),
-        "additional_data": b64url_decode(evidence.additional_data, what="additional_data").hex(),
+        "cuid": response.cuid.hex(),
+        "tag": response.tags.tag.hex(),
+        "user_data": response.user_data.hex(),
+        "additional_data": response.additional.hex(),
     }
 
 
@@ -84,6 +86,7 @@ TEE: Final = Tee(
     offline=offline,
     recognise=recognise,
     contents=contents,
+    inspects=frozenset({"crl", "anchors", f"files.{_KEY_ROLE}"}),
     coco=SeCocoForm(),
     reference_names={
         "se_tag": "tag",

@@ -8,9 +8,9 @@ What proves the hardware: only a machine with a host key of ours' choosing could
 measurement is made with the key in it. The answer names that host key; its document must hold *now*, not
 only when the challenge was made.
 
-Floors: ``instance-identity`` 97 without an expectation; ``configuration`` and ``runtime-opaque`` 96 where
-the header of a known image lets the host dump the guest; ``configuration`` 36 with init-data that is not
-bound.
+Floors: ``instance-identity`` 97 without an expectation; ``configuration`` 96 where the header of a known
+image lets the guest be dumped and the settings do not; ``configuration`` 36 with init-data that is not bound.
+A dump is encrypted to the image's owner: the host that asks for it reads nothing.
 
 Init-data is bound where its digest follows the report data in the user data: the measured image puts it
 there. Otherwise evidence of our protocol says ``unsupported``, and no claim holds it.
@@ -29,7 +29,7 @@ from common.encoding import b64url_decode
 from common.errors import Malformed, TooLarge, TouchstoneError
 from verifier.binding import bound_key, bound_to, expected_report_data
 from verifier.errors import (
-    DebugEnabled,
+    PolicyViolation,
     EndorsementMissing,
     NonceUnknown,
     ReportDataMismatch,
@@ -117,7 +117,7 @@ class SeVerifier:
         if not isinstance(evidence, SeEvidence):
             raise Malformed("this verifier takes Secure Execution evidence")
         wanted = expected_report_data(expected, init_data, BINDING_SIZE)
-        response, sealed = _parse(evidence)
+        response, sealed = parse_evidence(evidence)
         checks = Checks()
         request = self._request(sealed, now, checks)
         _require_measurement(response, request, checks)
@@ -201,15 +201,21 @@ class SeVerifier:
             )
             return None
         ok = checks.expect(
-            "se.image.dump", not header.dump_allowed, DebugEnabled, expected=False,
-            observed=header.dump_allowed, source="s390-tools, pv_hdr_def.h: PCF bit 34",
+            "se.image.dump", self._settings.permit_dumps or not header.dump_allowed, PolicyViolation,
+            expected=self._settings.permit_dumps, observed=header.dump_allowed, source="s390-tools, pv_hdr_def.h: PCF bit 34",
         )  # fmt: skip
         if not ok:
-            floors["configuration"] = floors["runtime-opaque"] = _CONTRAINDICATED
+            floors["configuration"] = _CONTRAINDICATED
         return header
 
 
-def _parse(evidence: SeEvidence) -> tuple[Response, tuple[bytes, bytes]]:
+def parse_evidence(evidence: SeEvidence) -> tuple[Response, tuple[bytes, bytes]]:
+    """The answer, and what the challenge had sealed (measurement key, nonce).
+
+    Raises:
+        InputError: a member is not base64url, too long, or of an impossible size.
+    """
+
     def field(name: str) -> bytes:
         text = getattr(evidence, name)
         if len(text) > _MAX_TEXT:

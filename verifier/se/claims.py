@@ -32,8 +32,8 @@ class SeClaims(TypedDict, total=False):
         secret_store: state of the guest's secret store, if asked for.
         firmware_state: of the machine's firmware, if asked for; IBM can read it.
         header_known: whether the settings hold this image's header.
-        dump_allowed: whether that header lets the guest be dumped (encrypted to the image's owner); only with
-            ``header_known``.
+        dump_allowed: whether that header lets the guest be dumped, encrypted to the image's owner; only
+            with ``header_known``.
         image_host_key_known: whether the store holds the document of ``image_phkh``.
     """
 

@@ -9,8 +9,8 @@ measurement is made with the key in it. The answer names that host key; its docu
 only when the challenge was made.
 
 Floors: ``instance-identity`` 97 without an expectation; ``configuration`` 96 where the header of a known
-image lets the guest be dumped and the settings do not; ``configuration`` 36 with init-data that is not bound.
-A dump is encrypted to the image's owner: the host that asks for it reads nothing.
+image lets the guest be dumped and the settings do not; ``configuration`` 36 with init-data that is not
+bound. A dump is encrypted to the image's owner: the host that asks for it reads nothing.
 
 Init-data is bound where its digest follows the report data in the user data: the measured image puts it
 there. Otherwise evidence of our protocol says ``unsupported``, and no claim holds it.
@@ -29,9 +29,9 @@ from common.encoding import b64url_decode
 from common.errors import Malformed, TooLarge, TouchstoneError
 from verifier.binding import bound_key, bound_to, expected_report_data
 from verifier.errors import (
-    PolicyViolation,
     EndorsementMissing,
     NonceUnknown,
+    PolicyViolation,
     ReportDataMismatch,
     SignatureInvalid,
 )
@@ -202,7 +202,8 @@ class SeVerifier:
             return None
         ok = checks.expect(
             "se.image.dump", self._settings.permit_dumps or not header.dump_allowed, PolicyViolation,
-            expected=self._settings.permit_dumps, observed=header.dump_allowed, source="s390-tools, pv_hdr_def.h: PCF bit 34",
+            expected=self._settings.permit_dumps, observed=header.dump_allowed,
+            source="s390-tools, pv_hdr_def.h: PCF bit 34",
         )  # fmt: skip
         if not ok:
             floors["configuration"] = _CONTRAINDICATED

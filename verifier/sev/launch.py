@@ -9,8 +9,7 @@ firmware to the owner of the session. Then, and only then, a secret may be wrapp
 encrypted with TEK, with a header whose HMAC under TIK covers it *and* the measurement, so that it opens in
 this launch and no other::
 
-    01 | flags (4) | initialisation vector (16) | guest length (4) | transport length (4) | data |
-    measurement
+    01 | flags (4) | IV (16) | guest length (4) | transport length (4) | data | measurement
 
 That is why ``wrap_secret`` takes a ``VerifiedLaunch``, which ``verify_launch`` alone makes.
 

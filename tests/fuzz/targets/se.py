@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from common.encoding import b64url_encode
 from common.errors import TouchstoneError
+from testkit.se_host import TAGS, image_header
 from verifier.se.evidence import SeEvidence
 from verifier.se.header import parse_header, parse_tags
 from verifier.se.host_key import load_host_key_document
@@ -38,13 +39,21 @@ def _evidence(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "se_request": _swallowing(parse_request),
-    "se_header": _swallowing(parse_header),
-    "se_tags": _swallowing(parse_tags),
-    "se_additional": _swallowing(lambda data: parse_additional(data, _FLAGS)),
-    "se_certificates": _swallowing(lambda data: load_certificates(data, "input")),
-    "se_lists": _swallowing(lambda data: load_lists(data, "input")),
-    "se_host_key_document": _swallowing(load_host_key_document),
-    "se_evidence": _swallowing(_evidence),
-    "se_recognise": _swallowing(recognise),
+    "se-request": _swallowing(parse_request),
+    "se-header": _swallowing(parse_header),
+    "se-tags": _swallowing(parse_tags),
+    "se-additional": _swallowing(lambda data: parse_additional(data, _FLAGS)),
+    "se-certificates": _swallowing(lambda data: load_certificates(data, "input")),
+    "se-lists": _swallowing(lambda data: load_lists(data, "input")),
+    "se-host-key-document": _swallowing(load_host_key_document),
+    "se-evidence": _swallowing(_evidence),
+    "se-recognise": _swallowing(recognise),
+}
+
+SEEDS: dict[str, tuple[bytes, ...]] = {
+    "se-header": (image_header(), image_header(dumps=True)),
+    "se-tags": (TAGS,),
+    "se-additional": (bytes(32 + 32 + 64 + 320),),
+    "se-evidence": (b"\x00".join([b"m" * 64, b"a" * 64, b"u" * 64, b"c" * 16, TAGS, b"k", b"n"]),),
+    "se-recognise": (b'{"measurement": "", "additional_data": "", "cuid": "", "image_hdr_tags": ""}',),
 }

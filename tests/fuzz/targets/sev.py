@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from common.errors import TouchstoneError
+from verifier import vendor_roots
 from verifier.sev.amd_certificate import parse_amd_certificate
-from verifier.sev.certificate import parse_point, parse_sev_certificate
+from verifier.sev.certificate import parse_point, parse_sev_certificate, point_bytes
 from verifier.sev.report import parse_report
+from verifier.sev.session import owner_certificate
 
 
 def _swallowing(parse: Callable[[bytes], object]) -> Callable[[bytes], None]:
@@ -21,8 +26,17 @@ def _swallowing(parse: Callable[[bytes], object]) -> Callable[[bytes], None]:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "sev_report": _swallowing(parse_report),
-    "sev_certificate": _swallowing(parse_sev_certificate),
-    "sev_amd_certificate": _swallowing(parse_amd_certificate),
-    "sev_point": _swallowing(parse_point),
+    "sev-report": _swallowing(parse_report),
+    "sev-certificate": _swallowing(parse_sev_certificate),
+    "sev-amd-certificate": _swallowing(parse_amd_certificate),
+    "sev-point": _swallowing(parse_point),
+}
+
+_AMD = [f"amd-sev/{kind}-{name}.cert" for kind in ("ark", "ask") for name in ("naples", "rome")]
+_KEY = ec.derive_private_key(7, ec.SECP384R1())
+SEEDS: dict[str, tuple[bytes, ...]] = {
+    "sev-report": (struct.pack("<16s32sIII4x144x", b"", b"", 0xF, 0x1002, 2),),
+    "sev-certificate": (owner_certificate(_KEY),),
+    "sev-amd-certificate": tuple(vendor_roots.load_bytes(file) for file in _AMD),
+    "sev-point": (point_bytes(_KEY.public_key()),),
 }

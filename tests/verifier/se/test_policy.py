@@ -44,7 +44,7 @@ def test_approved_evidence_of_a_known_image_affirms(world: World) -> None:
         "hardware": 2,
         "runtime-opaque": 2,
     }
-    assert found == wanted
+    assert found.items() >= wanted.items()
 
 
 def test_each_thing_that_is_missing(world: World) -> None:
@@ -70,7 +70,5 @@ def test_the_policy_in_cocos_style(world: World, left_out: str) -> None:
     assert claims(coco, declared, "default_cpu")[0] == "affirming"
     del declared[left_out]
     _, found = claims(coco, declared, "default_cpu")
-    affected = {"se_attestation_phkh": "hardware", "se_version": "configuration"}.get(
-        left_out, "executables"
-    )
-    assert found[affected] > 32
+    claim = {"se_attestation_phkh": "hardware", "se_version": "configuration"}.get(left_out, "executables")
+    assert found[claim] > 32

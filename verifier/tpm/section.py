@@ -28,7 +28,7 @@ class TpmSection(TeeSection):
     )
     ak_roots: tuple[Path, ...] = Field(
         default=(),
-        description="PEM files of the roots of attestation keys' own certificates (IAK, clouds) and IDevIDs.",
+        description="PEM files of the roots of attestation keys' own certificates and of IDevIDs.",
     )
     crl_dir: Path | None = Field(
         default=None,

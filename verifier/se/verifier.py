@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from common.checks import Checks
 from common.encoding import b64url_decode
-from common.errors import Malformed, TooLarge, TouchstoneError
+from common.errors import InvalidSetting, Malformed, TooLarge, TouchstoneError
 from verifier.binding import bound_key, bound_to, expected_report_data
 from verifier.errors import (
     EndorsementMissing,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from wire.evidence import Evidence
 
 BINDING_SIZE: Final = 64
+COCO_HASH: Final = "sha512"  # of runtime data: it fills the 64 bytes
 _MAX_TEXT: Final = 64 << 10
 _NOT_RECOGNISED: Final = 97
 _CONTRAINDICATED: Final = 96
@@ -99,6 +100,19 @@ class SeVerifier:
         if not keys:
             raise failure
         return make_challenge(self._settings.challenge_key, self._settings.flags, keys, header.tags, now)
+
+    def coco_challenge(self, now: datetime) -> tuple[str, str]:
+        """A Confidential Containers challenge: its ``nonce``, and the hash that the guest shall use.
+
+        It is made for the first image of the settings: the request carries that image's tags.
+
+        Raises:
+            InvalidSetting: the settings hold no image's header.
+            EndorsementError: no host-key document holds.
+        """
+        if not self._settings.image_headers:
+            raise InvalidSetting("[se] image_headers is needed: a challenge carries the tags of an image")
+        return self.challenge(self._settings.image_headers[0], now), COCO_HASH
 
     def verify(
         self,

@@ -12,8 +12,8 @@ must end at the same roots and name the same hardware module; it then says which
 Order: sizes; profile; chain to a root; dates; revocation; key.
 
 Sources: TCG TPM 2.0 Keys for Device Identity and Attestation 1.0, sections 7 and 8 (certificate fields);
-IEEE 802.1AR-2018, section 8; RFC 4108 section 5 (hardwareModuleName); RFC 4043 (permanentIdentifier); TCG EK
-Credential Profile 2.5, section 3.2.9.
+IEEE 802.1AR-2018, section 8; RFC 4108 section 5 (hardwareModuleName); RFC 4043 (permanentIdentifier);
+TCG EK Credential Profile 2.5, section 3.2.9.
 """
 
 from __future__ import annotations

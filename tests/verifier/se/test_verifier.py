@@ -241,6 +241,17 @@ def test_a_challenge_needs_a_host_key_that_holds(world: World) -> None:
         world.verifier(world.files(lists=())).challenge(header, NOW)
 
 
+def test_a_coco_challenge_is_for_the_first_known_image(world: World) -> None:
+    headers = (parse_header(image_header()), parse_header(image_header(bytes(208))))
+    verifier = world.verifier(image_headers=headers)
+    nonce, algorithm = verifier.coco_challenge(NOW)
+    assert algorithm == "sha512"
+    document = SeCocoForm().evidence_of(Ultravisor(world.host).evidence(nonce, REPORT_DATA))
+    assert verify(world, document, verifier=verifier).claims["se"]["header_known"] is True
+    with pytest.raises(InvalidSetting):
+        world.verifier().coco_challenge(NOW)
+
+
 def test_a_machine_of_no_host_key_of_ours_cannot_answer(world: World) -> None:
     stranger = SeAuthority().host()
     with pytest.raises(ValueError, match="other host keys"):

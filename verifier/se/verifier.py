@@ -29,6 +29,7 @@ from common.encoding import b64url_decode
 from common.errors import InvalidSetting, Malformed, TooLarge, TouchstoneError
 from verifier.binding import bound_key, bound_to, expected_report_data
 from verifier.errors import (
+    CertificateInvalid,
     EndorsementMissing,
     NonceUnknown,
     PolicyViolation,
@@ -198,10 +199,13 @@ class SeVerifier:
         return self._verified(document, files, now, checks)
 
     def _verified(self, document: bytes, files: HostKeyFiles, now: datetime, checks: Checks) -> HostKey:
-        certificates = [
-            item for data in files.certificates for item in load_certificates(data, "certificate file")
-        ]
-        lists = [item for data in files.lists for item in load_lists(data, "revocation list file")]
+        try:
+            certificates = [
+                item for data in files.certificates for item in load_certificates(data, "se/certs")
+            ]
+        except (Malformed, TooLarge) as error:  # the store's fault, not that of who sent evidence
+            raise CertificateInvalid(f"the endorsement store: {error.message}") from error
+        lists = [item for data in files.lists for item in load_lists(data, "se/crls")]
         return verify_host_key(document, certificates, lists, self._settings.roots, now=now, checks=checks)
 
     def _header(self, response: Response, floors: dict[str, int], checks: Checks) -> ImageHeader | None:

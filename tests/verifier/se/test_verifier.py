@@ -18,7 +18,9 @@ from common.errors import InvalidSetting, Malformed, TooLarge, TouchstoneError
 from testkit.se_host import TAGS, SeAuthority, Ultravisor, image_header
 from tests.verifier.se.conftest import EXPECTED, NOW, REPORT_DATA, SEAL, World
 from verifier.errors import (
+    CertificateInvalid,
     CertificateRevoked,
+    CrlInvalid,
     CrlMissing,
     EndorsementMissing,
     NonceUnknown,
@@ -208,6 +210,14 @@ def test_the_host_key_is_one_of_the_store(world: World) -> None:
     other = world.authority.host()
     with pytest.raises(EndorsementMissing):
         verify(world, evidence, verifier=world.verifier(world.files(host_keys=(other.document, b"none"))))
+
+
+def test_a_broken_file_of_the_store_is_not_the_guests_fault(world: World) -> None:
+    evidence = world.evidence()
+    with pytest.raises(CertificateInvalid, match="endorsement store"):
+        verify(world, evidence, verifier=world.verifier(world.files(certificates=(b"none",))))
+    with pytest.raises(CrlInvalid, match="se/crls"):
+        verify(world, evidence, verifier=world.verifier(world.files(lists=(b"none",))))
 
 
 def test_the_host_key_is_judged_when_evidence_is_not_when_it_was_asked(world: World) -> None:

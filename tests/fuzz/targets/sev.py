@@ -37,6 +37,6 @@ _KEY = ec.derive_private_key(7, ec.SECP384R1())
 SEEDS: dict[str, tuple[bytes, ...]] = {
     "sev-report": (struct.pack("<16s32sIII4x144x", b"", b"", 0xF, 0x1002, 2),),
     "sev-certificate": (owner_certificate(_KEY),),
-    "sev-amd-certificate": tuple(vendor_roots.load_bytes(file) for file in _AMD),
+    "sev-amd-certificate": tuple(vendor_roots.load_raw(file) for file in _AMD),
     "sev-point": (point_bytes(_KEY.public_key()),),
 }

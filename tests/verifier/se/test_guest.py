@@ -1,4 +1,4 @@
-"""Our guest answers our challenge: the agent's attester over a played ``/dev/uv`` with a test Ultravisor."""
+"""Our guest answers our challenge: the agent's attester over a played device, with a test Ultravisor."""
 
 from __future__ import annotations
 

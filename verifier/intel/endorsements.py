@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from common import strict_json
-from common.errors import InputError, Malformed
+from common.errors import Malformed
 from verifier.errors import (
     CertificateExpired,
-    CertificateInvalid,
     CertificateNotYetValid,
     CollateralInvalid,
 )
@@ -26,7 +25,7 @@ from verifier.intel.certificates import (
     Anchor,
     check_authority,
     intel_root,
-    load_chain,
+    load_issuer_chain,
     require_issued,
     validity,
 )
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
 MAX_COLLATERAL_BYTES: Final = 2 << 20
 _DOCUMENTS: Final = ("tcb_info", "qe_identity")
-_MAX_CHAIN: Final = 2
 
 
 class SignedDocument(msgspec.Struct, frozen=True):
@@ -301,14 +299,8 @@ def open_qe_identity(document: SignedDocument, tee: str, anchor: Anchor) -> QeId
 
 def open_pck_crl(document: SignedDocument, ca: str, anchor: Anchor) -> PckList:
     """What of ``check_pck_crl`` does not depend on the time."""
-    try:
-        chain = load_chain(document.chain, "the issuer chain of the PCK revocation list")
-    except InputError as error:
-        raise CertificateInvalid(error.message) from error
     name = next(name for name, value in CA_NAMES.items() if value == ca)
-    if len(chain) > _MAX_CHAIN:
-        raise CertificateInvalid("the issuer chain of the PCK revocation list is not authority and root")
-    issuer = chain[0]
+    issuer = load_issuer_chain(document.chain, anchor, "the issuer chain of the PCK revocation list")
     key = check_authority(issuer, name)
     require_issued(issuer, anchor.certificate, anchor.key, name)
     crl = verify_list(document.body, issuer.subject, key, f"the revocation list of the PCK {ca} CA")

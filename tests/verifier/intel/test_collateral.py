@@ -28,7 +28,6 @@ from verifier.errors import (
 )
 from verifier.intel.certificates import Anchors
 from verifier.intel.endorsements import (
-    CarriedEndorsements,
     FixedEndorsements,
     SignedDocument,
     check_pck_crl,
@@ -39,6 +38,7 @@ from verifier.intel.endorsements import (
 from verifier.intel.folder import FolderEndorsements
 from verifier.intel.signed_json import Opened, Signer
 from verifier.intel.tcb_info import read_tcb_info
+from verifier.intel.transport import CarriedEndorsements
 
 from .helpers import failed, verify_enclave, verify_td
 

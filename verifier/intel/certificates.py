@@ -159,7 +159,10 @@ def load_chain(data: bytes, what: str) -> tuple[x509.Certificate, ...]:
     if blocks.pop().strip() or any(not block.lstrip().startswith(_BEGIN) for block in blocks):
         raise Malformed(f"{what} holds something other than PEM certificates")
     try:
-        return tuple(x509.load_pem_x509_certificates(text))
+        chain = tuple(x509.load_pem_x509_certificates(text))
+        for certificate in chain:
+            _require_readable(certificate)
+        return chain
     except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise Malformed(f"{what} holds a certificate that cannot be parsed") from error
 
@@ -249,6 +252,18 @@ def common_name(name: x509.Name) -> str:
     if len(common) != 1 or len(fixed) != len(_NAME) or frozenset(fixed) != _NAME:
         raise CertificateInvalid("the distinguished name is not of Intel's form")
     return str(common[0])
+
+
+def _require_readable(certificate: x509.Certificate) -> None:
+    """Read what the library parses only when it is asked for, so that it fails here or never.
+
+    Raises:
+        ValueError, UnsupportedAlgorithm, InvalidVersion: a field cannot be parsed.
+    """
+    for name in (certificate.subject, certificate.issuer):
+        list(name)
+    _ = (certificate.version, certificate.serial_number, certificate.signature_algorithm_oid)
+    _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
 
 def _is_issued(certificate: x509.Certificate, key: ec.EllipticCurvePublicKey) -> bool:

@@ -85,6 +85,16 @@ def test_another_certificate_of_the_same_root(platform: IntelPlatform) -> None:
         verify_td(platform, endorsements=platform.endorsements(tcb_info=document))
 
 
+def test_a_name_that_cannot_be_read(platform: IntelPlatform) -> None:
+    """The library parses names when they are asked for: text that is no UTF-8 fails only then."""
+    der_ = platform.authorities["platform"].certificate.public_bytes(Encoding.DER)
+    broken = der_.replace(b"\x0c\x11Intel Corporation", b"\x0c\x11Intel Corporati\xff\xff")
+    assert broken != der_
+    text = x509.load_der_x509_certificate(broken).public_bytes(Encoding.PEM)
+    with pytest.raises((Malformed, CertificateInvalid)):
+        verify_td(platform, _with_chain(platform, platform.pck.pem + text + platform.root_key.pem))
+
+
 def test_order_and_number_of_certificates(platform: IntelPlatform) -> None:
     pck, ca, root = platform.pck.pem, platform.authorities["platform"].pem, platform.root_key.pem
     with pytest.raises(CertificateInvalid):

@@ -19,6 +19,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
 from common.encoding import b64url_encode
 from testkit.intel_platform import IntelPlatform
 from verifier.intel.certificates import intel_root
@@ -44,7 +46,8 @@ class _Sample:
             self.quote = (_CASE / "quote.dat").read_bytes()
             self.collateral = (_CASE / "collateral.json").read_bytes()
             self.now = datetime.fromisoformat(_CASE_TIME)
-            self.source, self.anchors = "a real quote", ()
+            self.source = "a real quote"
+            self.anchors: tuple[x509.Certificate, ...] = ()
             self.root = intel_root().certificate
         else:
             platform = IntelPlatform()

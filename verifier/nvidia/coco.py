@@ -2,7 +2,7 @@
 
 ``{"device_evidence_list": [{"arch", "uuid", "evidence": hex or base64, "certificate": base64 of PEM}]}``.
 Evidence in hexadecimal begins with ``11e0``, the first bytes of every exchange; in base64 these are
-``EeA``, so that the two cannot be taken for one another. NVIDIA's own tools write a list of such objects.
+``EeA``, so that the two cannot be taken for one another.
 """
 
 from __future__ import annotations
@@ -59,18 +59,6 @@ class NvidiaCocoForm:
     def claims_of(self, verified: VerifiedEvidence) -> dict[str, Any]:
         """Ours hold theirs. No init-data: a device is not bound to any."""
         return verified.claims
-
-
-def from_tools(document: Any) -> NvidiaEvidence:
-    """Our document of the list that NVIDIA's tools write.
-
-    Raises:
-        Malformed, TooLarge: see ``NvidiaCocoForm.evidence_of``.
-    """
-    try:
-        return _document(msgspec.convert(document, tuple[_Device, ...]))
-    except msgspec.ValidationError as error:
-        raise Malformed(f"the list of evidence is not of NVIDIA's form: {error}") from error
 
 
 def certificates_of(pem: bytes) -> tuple[str, ...]:

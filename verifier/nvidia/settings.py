@@ -7,13 +7,11 @@ values of the operator's own), and deny GPUs behind protected PCIe whose system 
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 (pydantic resolves it at run time)
 from typing import Literal
 
 import msgspec
 
 from common.errors import InvalidSetting
-from common.section import Section
 from verifier.nvidia.chain import Architecture
 from verifier.nvidia.opaque import MODES
 
@@ -55,41 +53,3 @@ class NvidiaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise InvalidSetting(f"nvidia modes are of {', '.join(MODES.values())}, and not empty")
         if any(not 1 <= index <= _MAX_INDEX for index in self.mandatory_measurements):
             raise InvalidSetting(f"nvidia mandatory_measurements are of 1 to {_MAX_INDEX}")
-
-
-class NvidiaSection(Section):
-    """``[nvidia]``.
-
-    Attributes:
-        enabled: whether such evidence is taken.
-        architectures, revocation, manifests, mandatory_measurements, modes, permit_partial_topology: see
-            ``NvidiaSettings``.
-        extra_anchors: PEM files with roots that are trusted for devices besides NVIDIA's (tests).
-        extra_manifest_anchors: likewise, for manifests.
-    """
-
-    enabled: bool = False
-    architectures: tuple[Literal["HOPPER", "BLACKWELL", "LS10"], ...] = ("HOPPER", "BLACKWELL", "LS10")
-    revocation: Literal["require", "if-present"] = "require"
-    manifests: Literal["require", "if-present"] = "if-present"
-    mandatory_measurements: tuple[int, ...] = ()
-    modes: tuple[Literal["spt", "mpt", "ppcie"], ...] = ("spt", "mpt", "ppcie")
-    permit_partial_topology: bool = False
-    extra_anchors: tuple[Path, ...] = ()
-    extra_manifest_anchors: tuple[Path, ...] = ()
-
-
-def settings_of(section: NvidiaSection) -> NvidiaSettings:
-    """The verifier's own settings.
-
-    Raises:
-        InvalidSetting: settings that nothing can meet.
-    """
-    return NvidiaSettings(
-        architectures=frozenset(Architecture(name) for name in section.architectures),
-        revocation=section.revocation,
-        manifests=section.manifests,
-        mandatory_measurements=frozenset(section.mandatory_measurements),
-        modes=frozenset(section.modes),
-        permit_partial_topology=section.permit_partial_topology,
-    )

@@ -1,41 +1,52 @@
-"""NVIDIA devices for the rest of the product."""
+"""NVIDIA GPUs and NVSwitches as the rest of the product sees them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from common import strict_json
-from common.encoding import b64url_decode
-from common.errors import InputError
+from common.encoding import b64url_decode, b64url_encode
+from common.errors import Malformed, TouchstoneError
 from verifier.nvidia.certificates import load_certificates
 from verifier.nvidia.claims import NvidiaClaims
-from verifier.nvidia.coco import NvidiaCocoForm, from_tools
+from verifier.nvidia.coco import NvidiaCocoForm
 from verifier.nvidia.collateral import FixedCollateral, FolderCollateral
-from verifier.nvidia.evidence import NvidiaEvidence
+from verifier.nvidia.evidence import NvidiaDevice, NvidiaEvidence
 from verifier.nvidia.opaque import Field, parse_opaque
-from verifier.nvidia.settings import NvidiaSection, settings_of
+from verifier.nvidia.section import NvidiaSection, insecure_switches, nvidia_settings
+from verifier.nvidia.settings import NvidiaSettings
 from verifier.nvidia.spdm import parse_exchange
 from verifier.nvidia.verifier import BINDING_SIZE, NvidiaVerifier
 from verifier.reading import certificate_files
 from verifier.tee import Inspection, Surroundings, Tee
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from datetime import datetime
 
-    from verifier.nvidia.evidence import NvidiaDevice
+    from verifier.model import Expectation, InitDataClaim, VerifiedEvidence
+    from wire.evidence import Evidence
 
-_MAX_FILE: Final = 4 << 20
-_LIST: Final = "device_evidence_list"
-_COCO: Final = NvidiaCocoForm()
+_START: Final = bytes.fromhex("11e001ff")  # of every exchange
+# Role of a file beside evidence to the start of the ids of the manifests that it may be.
+_MANIFESTS: Final = {
+    "driver-rim": ("NV_GPU_DRIVER_", "NV_GPU_CC_DRIVER_"),
+    "vbios-rim": ("NV_GPU_VBIOS_",),
+    "bios-rim": ("NV_SWITCH_BIOS_",),
+}
+_OCSP: Final = "ocsp"
 
 
-def _build(section: NvidiaSection, around: Surroundings) -> NvidiaVerifier:
-    """The verifier of a server."""
+def build(section: NvidiaSection, surroundings: Surroundings) -> NvidiaVerifier:
+    """The configured verifier.
+
+    Raises:
+        ConfigurationError: a setting or a file that it names is not usable.
+    """
     return NvidiaVerifier(
-        settings_of(section),
-        FolderCollateral(around.collateral),
+        nvidia_settings(section),
+        FolderCollateral(section.collateral_dir or surroundings.collateral),
         extra_anchors=certificate_files(section.extra_anchors, what="[nvidia] extra_anchors"),
         extra_manifest_anchors=certificate_files(
             section.extra_manifest_anchors, what="[nvidia] extra_manifest_anchors"
@@ -43,72 +54,99 @@ def _build(section: NvidiaSection, around: Surroundings) -> NvidiaVerifier:
     )
 
 
-def _offline(section: NvidiaSection, inspection: Inspection) -> NvidiaVerifier:
-    """The verifier of one inspection: what is missing is told, and not demanded."""
-    given = FixedCollateral(crls=() if inspection.crl is None else (inspection.crl,))
-    collateral = given if inspection.collateral is None else FolderCollateral(inspection.collateral, given)
-    settings = msgspec.structs.replace(
-        settings_of(section), revocation="if-present", permit_partial_topology=True
-    )
-    return NvidiaVerifier(
-        settings,
-        collateral,
-        extra_anchors=inspection.anchors,
-        extra_manifest_anchors=inspection.anchors,
-    )
-
-
-def _recognise(data: bytes) -> NvidiaEvidence | None:
-    """The document of a file of Confidential Containers' or NVIDIA's tools.
+def offline(evidence: NvidiaEvidence, inspection: Inspection) -> OfflineNvidiaVerifier:
+    """The verifier for an inspection.
 
     Raises:
-        Malformed: it is one, and broken.
+        Malformed: certificates beside evidence that brings its own.
     """
-    if len(data) > _MAX_FILE or data.lstrip()[:1] not in (b"{", b"["):
+    return OfflineNvidiaVerifier(evidence, inspection)
+
+
+class OfflineNvidiaVerifier:
+    """Verifies with the certificates and files that were given (``verifier.model.TeeVerifier``).
+
+    More lenient than a server in two ways, which the result says: revocation data are used where they are
+    given, and a GPU behind protected PCIe is judged without the rest of its system.
+    """
+
+    def __init__(self, evidence: NvidiaEvidence, inspection: Inspection) -> None:
+        """Keep what was given."""
+        if inspection.certificates and any(device.certificates for device in evidence.devices):
+            raise Malformed("certificates go with NVIDIA evidence that brings none itself")
+        self._certificates = tuple(
+            b64url_encode(one.public_bytes(Encoding.DER)) for one in inspection.certificates
+        )
+        given = _GivenCollateral(inspection)
+        self._verifier = NvidiaVerifier(
+            NvidiaSettings(revocation="if-present", permit_partial_topology=True),
+            given if inspection.collateral is None else FolderCollateral(inspection.collateral, given),
+            extra_anchors=inspection.anchors,
+            extra_manifest_anchors=inspection.anchors,
+        )
+
+    @property
+    def tee(self) -> str:
+        """``nvidia``."""
+        return self._verifier.tee
+
+    def verify(
+        self, evidence: Evidence, expected: Expectation, init_data: InitDataClaim | None, now: datetime
+    ) -> VerifiedEvidence:
+        """Verify, as ``NvidiaVerifier.verify``."""
+        if isinstance(evidence, NvidiaEvidence) and self._certificates:
+            devices = tuple(
+                msgspec.structs.replace(device, certificates=self._certificates)
+                for device in evidence.devices
+            )
+            evidence = NvidiaEvidence(devices=devices)
+        return self._verifier.verify(evidence, expected, init_data, now)
+
+
+def recognise(data: bytes) -> NvidiaEvidence | None:
+    """A raw exchange: told by its first bytes, the GET_MEASUREMENTS request."""
+    if not data.startswith(_START):
         return None
+    return NvidiaEvidence(devices=(NvidiaDevice(evidence=b64url_encode(data), certificates=()),))
+
+
+def contents(evidence: NvidiaEvidence) -> dict[str, Any]:
+    """What each device says of itself, before anything vouches for it; empty where it cannot be parsed."""
     try:
-        document = strict_json.loads(data, what="evidence", max_bytes=_MAX_FILE)
-    except InputError:
-        return None
-    if isinstance(document, dict) and _LIST in document:
-        return _COCO.evidence_of(document)
-    if isinstance(document, dict) and isinstance(document.get("evidences"), list):
-        document = document["evidences"]
-    if not isinstance(document, list) or not document:
-        return None
-    if all(isinstance(item, dict) and {"evidence", "certificate"} <= item.keys() for item in document):
-        return from_tools(document)
-    return None
+        return {"devices": [_device_contents(device) for device in evidence.devices]}
+    except TouchstoneError:
+        return {}
 
 
-def _contents(evidence: NvidiaEvidence) -> dict[str, Any]:
-    """What each device says of itself, before anything vouches for it."""
-    return {"devices": [_device_contents(device) for device in evidence.devices]}
+class _GivenCollateral(FixedCollateral):
+    """The files that were given, whatever device asks (the verifier checks what they are about)."""
+
+    def __init__(self, inspection: Inspection) -> None:
+        response = inspection.files.get(_OCSP)
+        super().__init__(
+            ocsp=() if response is None else (response,),
+            crls=() if inspection.crl is None else (inspection.crl,),
+        )
+        self._files = inspection.files
+
+    def rim(self, name: str) -> bytes | None:
+        role = next(role for role, starts in _MANIFESTS.items() if name.startswith(starts))
+        return self._files.get(role)
 
 
 def _device_contents(device: NvidiaDevice) -> dict[str, Any]:
     exchange = parse_exchange(b64url_decode(device.evidence, what="evidence"))
-    opaque = parse_opaque(exchange.opaque)
     names = {int(field): field.name.lower() for field in Field}
-    chain = load_certificates(
-        [b64url_decode(text, what="certificate") for text in device.certificates], "the device's chain"
-    )
+    fields = parse_opaque(exchange.opaque).fields
+    ders = [b64url_decode(text, what="certificate") for text in device.certificates]
+    chain = load_certificates(ders, "the device's chain") if ders else ()
     return {
         "stated_arch": device.arch,
         "nonce": exchange.nonce.hex(),
         "measurements": {str(index): value.hex() for index, value in sorted(exchange.measurements.items())},
-        "opaque": {names.get(kind, str(kind)): value.hex() for kind, value in opaque.fields.items()},
+        "opaque": {names.get(kind, str(kind)): value.hex() for kind, value in fields.items()},
         "certificates": [one.subject.rfc4514_string() for one in chain],
     }
-
-
-def _insecure(section: NvidiaSection) -> Iterator[str]:
-    if section.extra_anchors:
-        yield "[nvidia] extra_anchors: devices of these roots count as NVIDIA's."
-    if section.extra_manifest_anchors:
-        yield "[nvidia] extra_manifest_anchors: manifests of these roots count as NVIDIA's."
-    if section.permit_partial_topology:
-        yield "[nvidia] permit_partial_topology: GPUs behind protected PCIe may be linked to anything."
 
 
 TEE: Final = Tee(
@@ -118,23 +156,26 @@ TEE: Final = Tee(
     claims=NvidiaClaims,
     binding_size=BINDING_SIZE,
     section=NvidiaSection,
-    build=_build,
-    offline=_offline,
-    recognise=_recognise,
-    contents=_contents,
-    coco=_COCO,
+    build=build,
+    offline=offline,
+    inspects=frozenset(
+        {"certificates", "crl", "anchors", f"files.{_OCSP}", *(f"files.{role}" for role in _MANIFESTS)}
+    ),
+    recognise=recognise,
+    contents=contents,
+    coco=NvidiaCocoForm(),
     reference_names={
-        "nvidia_driver_version": "nvidia.driver_version",
-        "nvidia_vbios_version": "nvidia.vbios_version",
-        "nvidia_fwid": "nvidia.fwid",
-        "nvidia_measurement": "nvidia.measurements",
-        "allowed_driver_versions": "nvidia.driver_version",
-        "allowed_vbios_versions": "nvidia.vbios_version",
-        "allowed_switch_bios_versions": "nvidia.vbios_version",
-        "nvidia_gpu_fwid": "nvidia.fwid",
-        "nvidia_gpu_measurements": "nvidia.measurements",
+        "nvidia_driver_version": "driver_version",
+        "nvidia_vbios_version": "vbios_version",
+        "nvidia_fwid": "fwid",
+        "nvidia_measurement": "measurements",
+        "allowed_driver_versions": "driver_version",
+        "allowed_vbios_versions": "vbios_version",
+        "allowed_switch_bios_versions": "vbios_version",
+        "nvidia_gpu_fwid": "fwid",
+        "nvidia_gpu_measurements": "measurements",
     },
-    insecure=_insecure,
+    insecure=insecure_switches,
     checks=(
         ("SPDM 1.1 exchange: lengths, one block per index, nothing after the end", "DMTF DSP0274 1.1"),
         ("chain of the device to NVIDIA's pinned root, dates, revocation", "RFC 5280 section 6; RFC 6960"),
@@ -147,7 +188,7 @@ TEE: Final = Tee(
     ),
     unchecked=(
         "NVIDIA's remote attestation service is not asked.",
-        "That the GPUs which a switch names are those whose evidence came: where a GPU states its own is unknown.",
+        "That the GPUs which a switch names are those whose evidence came: a GPU states no id.",
         "A GPU's identity is its certificates'; the driver's UUID is not a claim.",
     ),
 )

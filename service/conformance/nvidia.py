@@ -1,4 +1,4 @@
-"""Runs ``nvidia`` cases, and mutations of them, on the verifier of NVIDIA devices; pairs with manifests too.
+"""Runs ``nvidia`` cases, and mutations of them, on the verifier of NVIDIA devices; manifests too.
 
 What a case does not state is taken so that only what it is about decides: verification at the case's time;
 no revocation data; the request must carry the case's nonce; one device of a larger system is enough. A

@@ -11,6 +11,7 @@ measurement is the one that NVIDIA published. Otherwise they are absent.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from verifier.nvidia.chain import DeviceClass
@@ -45,6 +46,7 @@ class NvidiaClaims(TypedDict, total=False):
         driver_version: of a GPU's driver.
         mode: ``spt``, ``mpt`` or ``ppcie``; absent: not stated.
         measurements: every block's value, in the order of their indexes.
+        measurements_digest: SHA-384 over those values, one after the other.
         measurement: index of a block, decimal, to its value.
         uncovered: indexes of blocks with a value that no manifest at hand has one for.
         config: opaque fields under CoCo's names.
@@ -67,6 +69,7 @@ class NvidiaClaims(TypedDict, total=False):
     driver_version: str
     mode: str
     measurements: list[str]
+    measurements_digest: str
     measurement: dict[str, str]
     uncovered: list[int]
     config: dict[str, Any]
@@ -95,6 +98,7 @@ def device_claims(device: Device, *, bound: bool) -> dict[str, Any]:
         "hwmodel": leaf.hwmodel,
         "ueid": leaf.ueid,
         "measurements": [value.hex() for _, value in ordered],
+        "measurements_digest": hashlib.sha384(b"".join(value for _, value in ordered)).hexdigest(),
         "measurement": {str(index): value.hex() for index, value in ordered},
         "uncovered": list(comparison.uncovered),
         "config": _config(opaque, stated),

@@ -165,10 +165,7 @@ TEE: Final = Tee(
     contents=contents,
     coco=NvidiaCocoForm(),
     reference_names={
-        "nvidia_driver_version": "driver_version",
-        "nvidia_vbios_version": "vbios_version",
-        "nvidia_fwid": "fwid",
-        "nvidia_measurement": "measurements",
+        "nvidia_measurements_digest": "measurements_digest",
         "allowed_driver_versions": "driver_version",
         "allowed_vbios_versions": "vbios_version",
         "allowed_switch_bios_versions": "vbios_version",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from kms.errors import SessionUnbound
+from policy.claims import STATUS_ORDER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,7 @@ class AttestedSession(msgspec.Struct, frozen=True):
         jti: the result's id.
         jwk: the guest's public key, bound by the evidence.
         nonce: our nonce, bound by the evidence, base64url.
-        status: EAR status.
+        status: EAR status; with devices beside the machine, the worst of all.
         trust_vector: AR4SI claim to value.
         identity: hardware identity, if proven.
         evidence_digest: SHA-256, hex.
@@ -122,7 +123,8 @@ def session_of(claims: Mapping[str, Any]) -> AttestedSession:
     try:
         token = msgspec.convert(claims, _Claims)
         appraisal = token.submods["cpu0"]
-    except (msgspec.ValidationError, KeyError) as error:
+        worst = max((one.status for one in token.submods.values()), key=STATUS_ORDER.index)
+    except (msgspec.ValidationError, KeyError, ValueError) as error:
         raise SessionUnbound("the attestation result lacks nonce, key or lineage") from error
     additions = token.touchstone
     additions.require_session()
@@ -130,7 +132,7 @@ def session_of(claims: Mapping[str, Any]) -> AttestedSession:
         jti=token.jti,
         jwk=token.cnf.jwk,
         nonce=token.eat_nonce,
-        status=appraisal.status,
+        status=worst,
         trust_vector=appraisal.trust_vector,
         identity=additions.identity,
         evidence_digest=additions.evidence_digest,

@@ -123,8 +123,7 @@ def session_of(claims: Mapping[str, Any]) -> AttestedSession:
     try:
         token = msgspec.convert(claims, _Claims)
         appraisal = token.submods["cpu0"]
-        worst = max((one.status for one in token.submods.values()), key=STATUS_ORDER.index)
-    except (msgspec.ValidationError, KeyError, ValueError) as error:
+    except (msgspec.ValidationError, KeyError) as error:
         raise SessionUnbound("the attestation result lacks nonce, key or lineage") from error
     additions = token.touchstone
     additions.require_session()
@@ -132,7 +131,7 @@ def session_of(claims: Mapping[str, Any]) -> AttestedSession:
         jti=token.jti,
         jwk=token.cnf.jwk,
         nonce=token.eat_nonce,
-        status=worst,
+        status=_worst(token.submods),
         trust_vector=appraisal.trust_vector,
         identity=additions.identity,
         evidence_digest=additions.evidence_digest,
@@ -140,3 +139,10 @@ def session_of(claims: Mapping[str, Any]) -> AttestedSession:
         snapshot=additions.snapshot,
         references=additions.references,
     )
+
+
+def _worst(submods: Mapping[str, _Submodule]) -> str:
+    """The worst status of all; one that is not EAR's is worse than any."""
+    statuses = [one.status for one in submods.values()]
+    foreign = [one for one in statuses if one not in STATUS_ORDER]
+    return foreign[0] if foreign else max(statuses, key=STATUS_ORDER.index)

@@ -52,6 +52,7 @@ from verifier.model import (
 )
 from verifier.records import AppraisalRecord
 from verifier.reference_input import entries
+from verifier.result_claims import token_claims
 from verifier.tees import EVIDENCE
 
 if TYPE_CHECKING:
@@ -372,7 +373,7 @@ class Appraiser:
         if self._signer is None:
             return result
         expires = min([now + self._lifetime, *(end for item in result.every for end in expiries(item))])
-        claims = _token_claims(result, nonce, self._audience)
+        claims = token_claims(result, nonce, self._audience)
         return msgspec.structs.replace(result, token=self._signer.sign(claims, now=now, expires=expires))
 
 
@@ -482,85 +483,3 @@ def _record(result: Appraisal, now: datetime) -> AppraisalRecord:
         snapshot=result.selection.snapshot,
         references=tuple(dict.fromkeys(one for item in result.every for one in all_relied_on(item))),
     )
-
-
-def _token_claims(result: Appraisal, nonce: str | None, audience: str) -> dict[str, Any]:
-    verified = result.evidence
-    claims: dict[str, Any] = {
-        "aud": audience,
-        "jti": result.jti,
-        "submods": {"cpu0": _submodule(result)}
-        | {name: _submodule(device) for name, device in result.devices.items()},
-        "touchstone": {
-            "tee": verified.tee,
-            "bound": verified.bound,
-            "init_data": verified.init_data,
-            "identity": verified.identity,
-            "evidence_digest": verified.evidence_digest,
-            "endorsements": _distinct(one for item in result.every for one in item.evidence.endorsements),
-            "policy_digest": result.policy_digest,
-            "snapshot": result.selection.snapshot,
-            "reference_values": _distinct(one.id for item in result.every for one in item.relied_on),
-            "lineage": lineage_of(
-                {one.id: one for item in result.every for one in item.relied_on}.values()
-            ),
-        },
-    }
-    additions: dict[str, Any] = claims["touchstone"]
-    if result.devices:
-        additions["devices"] = {name: _device(device) for name, device in result.devices.items()}
-    # Apart, so that who counts reference values does not count these.
-    unverified = _distinct(one.id for item in result.every for one in item.relied_on_unverified)
-    if unverified:
-        additions["unverified_reference_values"] = unverified
-    declared = _distinct(one.id for item in result.every for one in item.relied_on_declared)
-    if declared:
-        additions["declared_reference_values"] = declared
-    if nonce is not None:
-        claims["eat_nonce"] = nonce
-    if verified.tee_pubkey is not None:
-        claims["cnf"] = {"jwk": verified.tee_pubkey}
-    return claims
-
-
-def _submodule(result: Appraisal) -> dict[str, Any]:
-    return {
-        "ear.status": result.status,
-        "ear.trustworthiness-vector": result.trust_vector,
-        "ear.appraisal-policy-id": result.policy,
-        "ear.veraison.annotated-evidence": result.evidence.claims,
-    }
-
-
-def _device(result: Appraisal) -> dict[str, Any]:
-    """What a device's result rests on besides what stands for the whole."""
-    return {
-        "tee": result.evidence.tee,
-        "identity": result.evidence.identity,
-        "evidence_digest": result.evidence.evidence_digest,
-        "snapshot": result.selection.snapshot,
-    }
-
-
-def _distinct(values: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(values))
-
-
-def lineage_of(values: Iterable[ReferenceValue]) -> list[dict[str, Any]]:
-    """One entry per attestation relied on: enough to walk from a token to commit and builder."""
-    by_attestation: dict[str, dict[str, Any]] = {}
-    for value in values:
-        lineage = value.lineage
-        entry = by_attestation.setdefault(
-            lineage.attestation,
-            {
-                "attestation": lineage.attestation,
-                "signer": lineage.signer,
-                "builder": lineage.builder,
-                "source_uri": lineage.source_uri,
-                "source_revision": lineage.source_revision,
-                "names": [],
-            },
-        )
-        entry["names"].append(value.name)
-    return list(by_attestation.values())

@@ -16,35 +16,36 @@ device is one P-384 verification.
 from __future__ import annotations
 
 import hashlib
-import hmac
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from common.checks import Check, Checks, Verdict
 from common.encoding import b64url_decode
 from common.errors import Malformed, TooLarge, TouchstoneError
 from verifier.binding import bound_key, bound_to, expected_report_data
 from verifier.composite import DeviceResult
-from verifier.errors import PolicyViolation, ReportDataMismatch, SignatureInvalid, UnsupportedEvidence
+from verifier.errors import PolicyViolation, UnsupportedEvidence
 from verifier.model import Unbound, VerifiedEvidence
 from verifier.nvidia import topology
 from verifier.nvidia.certificates import SOURCE, require_dates
 from verifier.nvidia.chain import DeviceClass, device_root, read_leaf, verify_chain
+from verifier.nvidia.checks import (
+    require_arch,
+    require_distinct,
+    require_fwid,
+    require_nonce,
+    require_signature,
+)
 from verifier.nvidia.claims import common_claims, device_claims, topology_claims
 from verifier.nvidia.device import Device
 from verifier.nvidia.evidence import NvidiaEvidence
 from verifier.nvidia.manifests import Manifests
-from verifier.nvidia.opaque import PPCIE, Field, parse_opaque
-from verifier.nvidia.opaque import SOURCE as OPAQUE
+from verifier.nvidia.opaque import PPCIE, parse_opaque
 from verifier.nvidia.revocation import check_revocation
 from verifier.nvidia.rim import rim_root
-from verifier.nvidia.spdm import NONCE_BYTES, SPDM, parse_exchange
+from verifier.nvidia.spdm import NONCE_BYTES, parse_exchange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
     from verifier.nvidia.collateral import NvidiaCollateral
     from verifier.nvidia.evidence import NvidiaDevice
     from verifier.nvidia.manifests import Comparison
-    from verifier.nvidia.opaque import Opaque
     from verifier.nvidia.settings import NvidiaSettings
     from verifier.nvidia.spdm import Exchange
     from wire.evidence import Evidence
@@ -70,7 +70,6 @@ _MAX_CHAIN_TEXT: Final = 32 * 1024
 _CACHED_CHAINS: Final = 512
 _CONTRAINDICATED: Final = 96
 _NOT_RECOGNISED: Final = 97
-_COORDINATE: Final = 48
 
 
 class NvidiaVerifier:
@@ -143,7 +142,7 @@ class NvidiaVerifier:
             raise TooLarge(f"1 to {MAX_DEVICES} devices are taken, not {len(evidence.devices)}")
         wanted = expected_report_data(expected, init_data, BINDING_SIZE)
         devices = [self._device(device, wanted, now) for device in evidence.devices]
-        _require_distinct(devices)
+        require_distinct(devices)
         system = topology.topology_of([(device.leaf, device.opaque) for device in devices])
         complete = system.is_whole_system and not system.faults
         for device in devices:
@@ -166,16 +165,16 @@ class NvidiaVerifier:
             raise
         linked = Check("nvidia.chain", Verdict.PASS, "signed up to a root", path.sha256[-1], source=SOURCE)
         checks.extend((linked,))
-        _require_signature(exchange, path, checks)
+        require_signature(exchange, path, checks)
         leaf = read_leaf(path)
-        _require_arch(device.arch, leaf, checks)
+        require_arch(device.arch, leaf, checks)
         require_dates(path, now, "nvidia.chain", checks)
         status = check_revocation(
             path, self._collateral, now, "nvidia.chain", checks,
             required=self._settings.revocation == "require", leaf=False,
         )  # fmt: skip
-        _require_fwid(opaque, leaf, checks)
-        _require_nonce(exchange, wanted, checks)
+        require_fwid(opaque, leaf, checks)
+        require_nonce(exchange, wanted, checks)
         comparison = self._manifests.compare(exchange, opaque, leaf, now, checks)
         floors = self._floors(leaf, comparison, checks)
         return Device(exchange, opaque, leaf, path, status, comparison, checks, floors)
@@ -223,68 +222,6 @@ def _exchange(device: NvidiaDevice) -> Exchange:
     if len(device.evidence) > _MAX_EXCHANGE_TEXT * 4 // 3:
         raise TooLarge("a device's exchange is larger than any device sends")
     return parse_exchange(b64url_decode(device.evidence, what="evidence"))
-
-
-def _require_signature(exchange: Exchange, path: Path, checks: Checks) -> None:
-    r = int.from_bytes(exchange.signature[:_COORDINATE], "big")
-    s = int.from_bytes(exchange.signature[_COORDINATE:], "big")
-    key = path.leaf.public_key()
-    assert isinstance(key, ec.EllipticCurvePublicKey)  # every certificate of a path has a P-384 key
-    try:
-        key.verify(encode_dss_signature(r, s), exchange.signed, ec.ECDSA(hashes.SHA384()))
-        ok = True
-    except (InvalidSignature, ValueError):
-        ok = False
-    checks.require(
-        "nvidia.signature", ok, SignatureInvalid,
-        expected="ECDSA P-384, SHA-384, by the leaf's key, over request and response",
-        observed=hashlib.sha256(exchange.signed).hexdigest(), source=f"{SPDM} section 10.11",
-        note="" if ok else "the exchange is not signed by the leaf of the chain",
-    )  # fmt: skip
-
-
-def _require_arch(stated: str | None, leaf: Leaf, checks: Checks) -> None:
-    if stated is None:
-        return
-    checks.require(
-        "nvidia.arch", stated.upper() == leaf.architecture, PolicyViolation,
-        expected=str(leaf.architecture), observed=stated[:64], source="NVIDIA device certificate, names",
-        note="" if stated.upper() == leaf.architecture else "another architecture is stated than certified",
-    )  # fmt: skip
-
-
-def _require_fwid(opaque: Opaque, leaf: Leaf, checks: Checks) -> None:
-    stated = opaque.fwid()
-    source = f"TCG DICE, 2.23.133.5.4.1; {OPAQUE} {int(Field.FWID)}"
-    if stated is None:
-        checks.skip("nvidia.fwid", "the device states no firmware identity; its leaf does", source=source)
-        return
-    checks.require(
-        "nvidia.fwid", stated in leaf.fwids, SignatureInvalid,
-        expected=[value.hex() for value in leaf.fwids], observed=stated.hex(), source=source,
-        note="" if stated in leaf.fwids else "the attestation key was certified for other firmware",
-    )  # fmt: skip
-
-
-def _require_nonce(exchange: Exchange, wanted: bytes | None, checks: Checks) -> None:
-    source = f"{SPDM} section 10.11.1, request nonce"
-    if wanted is None:
-        checks.skip("nvidia.nonce", "no expectation was given", source=source)
-        return
-    checks.require(
-        "nvidia.nonce", hmac.compare_digest(exchange.nonce, wanted), ReportDataMismatch,
-        expected=wanted.hex(), observed=exchange.nonce.hex(), source=source,
-    )  # fmt: skip
-
-
-def _require_distinct(devices: Sequence[Device]) -> None:
-    seen: set[str] = set()
-    for device in devices:
-        device.checks.require(
-            "nvidia.devices.distinct", device.leaf.identity not in seen, PolicyViolation,
-            expected="every device once", observed=device.leaf.identity, source="NVIDIA device certificate",
-        )  # fmt: skip
-        seen.add(device.leaf.identity)
 
 
 def _result(device: Device, expected: Expectation, init_data: InitDataClaim | None) -> DeviceResult:

@@ -6,7 +6,8 @@
    ends the whole evaluation: there is no token for a part.
 2. Names: ``<class><n>``, numbered per class in the order of the requests (devices come sorted by TEE name
    from the KBS, so that names do not depend on chance). Evidence of several devices gives a result for
-   each, in its order. A device beside a machine that is not affirming is not recognised (``verifier.composite``).
+   each, in its order. A device beside a machine that is not affirming is not recognised
+   (``verifier.composite``).
 3. Policy ``<id>_<class>`` over claims in the reference's form, with the reference values of one snapshot.
 4. One token with every submodule, what each rests on, and how the evidence was bound.
 

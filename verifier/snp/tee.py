@@ -72,7 +72,7 @@ class OfflineSnpVerifier:
             raise Malformed("certificates go with SNP evidence that brings none itself")
         self._certificates = _entries(inspection.certificates)
         self._verifier = SnpVerifier(
-            _inspection_settings(inspection), _GivenCollateral(inspection), extra_anchors=inspection.anchors
+            _inspection_settings(inspection), GivenCollateral(inspection), extra_anchors=inspection.anchors
         )
 
     @property
@@ -106,7 +106,7 @@ def contents(evidence: SnpEvidence) -> dict[str, Any]:
     return {name: value.hex() if isinstance(value, bytes) else value for name, value in fields.items()}
 
 
-class _GivenCollateral:
+class GivenCollateral:
     """The list that was given, whichever ARK is asked for (the verifier checks its signer); or a folder."""
 
     def __init__(self, inspection: Inspection) -> None:

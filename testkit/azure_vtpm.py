@@ -2,8 +2,8 @@
 
 Any part can be set, sensible or not; what is not set is as Azure has it.
 
-Sources: Microsoft, "Confidential VM guest attestation design detail"; openvmm, openhcl_attestation_protocol;
-TPM 2.0 Library Part 2, sections 10.12, 11.3.4.
+Sources: Microsoft, "Confidential VM guest attestation design detail"; openvmm,
+openhcl_attestation_protocol; TPM 2.0 Library Part 2, sections 10.12, 11.3.4.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def hcl_report(
     data_size = changes.get("data_size", 20 + len(extension) + len(claims))
     report_size = changes.get("report_size", 32 + _AREA + 20 + len(extension) + len(claims))
     words = (changes.get("version", 2), report_size, 2, 0, 0, 0, 0)
-    header = changes.get("signature", b"HCLA") + b"".join(word.to_bytes(4, "little") for word in words)
+    header = bytes(changes.get("signature", b"HCLA")) + b"".join(word.to_bytes(4, "little") for word in words)
     data = (data_size, data_version, kind, hash_type, changes.get("claims_size", len(claims)))
     body = b"".join(word.to_bytes(4, "little") for word in data)
     report = header + hardware.ljust(_AREA, b"\0") + body + extension + claims

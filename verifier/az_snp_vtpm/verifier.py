@@ -74,9 +74,20 @@ class AzSnpVtpmVerifier:
         """
         if not isinstance(evidence, AzSnpVtpmEvidence):
             raise Malformed("this verifier takes evidence of Azure VMs on SEV-SNP")
-        checks = Checks()
         wanted = expectation_of(expected, init_data, self._vtpm.pcr_selection)
-        checked, vtpm = self.check(evidence, wanted, now, checks)
+        return self.verify_against(evidence, wanted, expected, init_data, now)
+
+    def verify_against(
+        self,
+        evidence: AzSnpVtpmEvidence,
+        expectation: VtpmExpectation,
+        expected: Expectation,
+        init_data: InitDataClaim | None,
+        now: datetime,
+    ) -> VerifiedEvidence:
+        """Verify, where what the quote must hold is known already; errors as ``verify``."""
+        checks = Checks()
+        checked, vtpm = self._check(evidence, expectation, now, checks)
         hardware = Hardware(
             claims=hardware_claims(checked),
             common=common_claims(checked.report, checked.product),
@@ -86,17 +97,23 @@ class AzSnpVtpmVerifier:
             not_after=checked.not_after,
             identity=checked.identity,
         )
-        quote = evidence.material().quote
-        return verdict(TEE_NAME, hardware, vtpm, quote, expected, init_data, checks)
+        return verdict(
+            TEE_NAME,
+            hardware,
+            vtpm,
+            checks,
+            quote=evidence.material().quote,
+            expected=expected,
+            init_data=init_data,
+        )
 
-    def check(
+    def _check(
         self,
         evidence: AzSnpVtpmEvidence,
         expectation: VtpmExpectation,
         now: datetime,
         checks: Checks,
     ) -> tuple[CheckedReport, CheckedVtpm]:
-        """Decide authenticity and binding; errors as ``verify``."""
         hcl = evidence.hcl()
         require_kind(hcl, ReportType.SNP, checks)
         require_runtime_claims(hcl, parse_report(hcl.hardware_report).report_data, checks)

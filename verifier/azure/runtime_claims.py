@@ -1,8 +1,8 @@
 """The runtime claims of an HCL report: the vTPM's attestation key, the VM's configuration, user data.
 
-JSON: ``{"keys": [{"kid": "HCLAkPub", ...}, {"kid": "HCLEkPub", ...}], "vm-configuration": {...}, "user-data":
-hex}``. Strict: no duplicate member, exactly one ``HCLAkPub``, an RSA key of 2048 to 4096 bits. Further
-keys and members may stand there; they say nothing here.
+JSON: ``{"keys": [{"kid": "HCLAkPub", ...}, {"kid": "HCLEkPub", ...}], "vm-configuration": {...},
+"user-data": hex}``. Strict: no duplicate member, exactly one ``HCLAkPub``, an RSA key of 2048 to 4096 bits.
+Further keys and members may stand there; they say nothing here.
 
 The attestation key as a TPMT_PUBLIC is completed from what the paravisor makes: a restricted signing key
 with RSASSA and SHA-256 that cannot leave the vTPM. Its attributes are vouched for by the paravisor, whose

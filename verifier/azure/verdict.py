@@ -58,10 +58,11 @@ def verdict(
     tee: str,
     hardware: Hardware,
     vtpm: CheckedVtpm,
+    checks: Checks,
+    *,
     quote: bytes,
     expected: Expectation,
     init_data: InitDataClaim | None,
-    checks: Checks,
 ) -> VerifiedEvidence:
     """The result. Init-data is bound through register 8, as for any TPM.
 

@@ -57,8 +57,8 @@ class CheckedVtpm(msgspec.Struct, frozen=True):
     fresh: bool
 
     def vtpm_claims(self) -> dict[str, Any]:
-        """Claims that both kinds of VM have: ``tpm``, ``vm_configuration``, ``user_data``,
-        ``hcl_fresh``.""" quote = self.quote.quote
+        """``tpm``, ``vm_configuration``, ``user_data`` and ``hcl_fresh``, which both kinds of VM have."""
+        quote = self.quote.quote
         registers = self.quote.values.get("sha256", {})
         tpm: dict[str, Any] = {f"pcr{index:02d}": value.hex() for index, value in sorted(registers.items())}
         tpm["pcrs"] = {

@@ -1,8 +1,8 @@
-"""Runs ``az-snp-vtpm`` and ``az-tdx-vtpm`` cases, and mutations of them, on the Azure verifiers.
+"""Runs ``az-snp-vtpm`` cases, and mutations of them; what is the same for ``az-tdx-vtpm``.
 
 Evidence is what Confidential Containers' attestation agent sends. The cases' nonces have any length: what
 the quote must hold is the case's ``report_data`` as it is, over all 24 registers of the SHA-256 bank. The
-hardware's settings are those of the runners of ``snp`` and ``tdx`` cases.
+hardware's settings are those of the runner of ``snp`` cases.
 
 Runtime claims that the hardware report does not cover are a broken binding in the manifest's words.
 """
@@ -29,7 +29,7 @@ from verifier.snp.products import Product
 from verifier.tpm.settings import TpmSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from service.conformance.outcome import Outcome
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 KINDS: Final = ("az-snp-vtpm",)
 SNP: Final = "az-snp-vtpm"
-_SELECTION: Final = {"sha256": tuple(range(24))}
-_VTPM: Final = TpmSettings(pcr_selection=_SELECTION)
+SELECTION: Final = {"sha256": tuple(range(24))}
+VTPM: Final = TpmSettings(pcr_selection=SELECTION)
 _MORE_CLASSES: Final[Mapping[str, frozenset[str]]] = {
     errors.AttestationKeyUntrusted.code: frozenset({"binding_mismatch"}),
 }
@@ -46,25 +46,36 @@ _MORE_CLASSES: Final[Mapping[str, frozenset[str]]] = {
 
 def run_case(case: Mapping[str, Any], folder: Path) -> Outcome:
     """Run one case (or mutation) of the evidence manifest."""
+    return run(case, folder, verified_of)
+
+
+def run(
+    case: Mapping[str, Any],
+    folder: Path,
+    verify: Callable[[CaseFiles], tuple[VerifiedEvidence, list[str]]],
+    more_classes: Mapping[str, frozenset[str]] | None = None,
+) -> Outcome:
+    """Judge a case by what ``verify`` gives: verified evidence, and claims of the hardware that differ."""
 
     def body(differing: list[str]) -> str:
         files = CaseFiles(case, folder)
-        verified, hardware = _snp(files)
+        verified, hardware = verify(files)
         differing += hardware + _differing_vtpm(files.case["expect"]["claims"], verified)
         raise_failed(verified)
         return ""
 
-    return judged(case, body, _MORE_CLASSES)
+    return judged(case, body, {**_MORE_CLASSES, **(more_classes or {})})
 
 
-def _snp(files: CaseFiles) -> tuple[VerifiedEvidence, list[str]]:
+def verified_of(files: CaseFiles) -> tuple[VerifiedEvidence, list[str]]:
+    """A case's evidence, verified; raises what is refused, failed settings are recorded."""
     case = files.case
     product = Product(str(case["generation"]).title())
-    evidence = AzSnpVtpmCocoForm().evidence_of(_document(files))
-    verifier = AzSnpVtpmVerifier(SnpVerifier(settings_of(product), FixedCollateral()), _VTPM)
-    nonce = _nonce(case)
+    evidence = AzSnpVtpmCocoForm().evidence_of(document_of(files))
+    verifier = AzSnpVtpmVerifier(SnpVerifier(settings_of(product), FixedCollateral()), VTPM)
+    nonce = nonce_of(case)
     verified = verifier.verify_against(
-        evidence, VtpmExpectation((nonce,), _SELECTION), ReportDataBinding(nonce), None, _time(case)
+        evidence, VtpmExpectation((nonce,), SELECTION), ReportDataBinding(nonce), None, time_of(case)
     )
     claims = verified.claims[SNP]
     read = {
@@ -91,13 +102,16 @@ def _differing_vtpm(stated: Mapping[str, Any], verified: VerifiedEvidence) -> li
     )
 
 
-def _document(files: CaseFiles) -> Any:
+def document_of(files: CaseFiles) -> Any:
+    """The evidence JSON."""
     return strict_json.loads(files.read("evidence"), what="evidence")
 
 
-def _nonce(case: Mapping[str, Any]) -> bytes:
+def nonce_of(case: Mapping[str, Any]) -> bytes:
+    """What the quote must hold."""
     return hex_decode(str(case["report_data"]), what="report_data")
 
 
-def _time(case: Mapping[str, Any]) -> datetime:
+def time_of(case: Mapping[str, Any]) -> datetime:
+    """Verification time."""
     return datetime.fromisoformat(str(case["verification_time"]))

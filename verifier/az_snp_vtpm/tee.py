@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from common.errors import InvalidSetting, Malformed, TouchstoneError
+from common.errors import TouchstoneError
 from verifier.az_snp_vtpm.claims import AzSnpVtpmClaims
 from verifier.az_snp_vtpm.coco import AzSnpVtpmCocoForm
 from verifier.az_snp_vtpm.evidence import AzSnpVtpmEvidence
 from verifier.az_snp_vtpm.section import SECTION, AzSnpVtpmSection, insecure_switches
 from verifier.az_snp_vtpm.verifier import TEE_NAME, AzSnpVtpmVerifier
 from verifier.azure.contents import hcl_contents
+from verifier.azure.inspection import inspected_selection
 from verifier.azure.section import vtpm_settings
 from verifier.collateral import CollateralStore
 from verifier.reading import certificate_files
@@ -49,17 +50,7 @@ def offline(evidence: AzSnpVtpmEvidence, inspection: Inspection) -> AzSnpVtpmVer
     """
     settings = SnpSettings(vmpls=inspection.vmpls, csp_ids=None, revocation="if-present")
     snp = SnpVerifier(settings, GivenCollateral(inspection), extra_anchors=inspection.anchors)
-    return AzSnpVtpmVerifier(snp, TpmSettings(pcr_selection=_selection(evidence, inspection)))
-
-
-def _selection(evidence: AzSnpVtpmEvidence, inspection: Inspection) -> dict[str, tuple[int, ...]]:
-    if inspection.pcr_selection is not None:
-        return inspection.pcr_selection
-    try:
-        stated = {bank: tuple(sorted(map(int, values))) for bank, values in evidence.pcrs.items()}
-        return TpmSettings(pcr_selection=stated).pcr_selection
-    except (ValueError, InvalidSetting) as error:
-        raise Malformed("the registers that the evidence states cannot be quoted") from error
+    return AzSnpVtpmVerifier(snp, TpmSettings(pcr_selection=inspected_selection(evidence, inspection)))
 
 
 def contents(evidence: AzSnpVtpmEvidence) -> dict[str, Any]:

@@ -66,7 +66,8 @@ def hcl_report(
     data_size = changes.get("data_size", 20 + len(extension) + len(claims))
     report_size = changes.get("report_size", 32 + _AREA + 20 + len(extension) + len(claims))
     words = (changes.get("version", 2), report_size, 2, 0, 0, 0, 0)
-    header = bytes(changes.get("signature", b"HCLA")) + b"".join(word.to_bytes(4, "little") for word in words)
+    header = bytes(changes.get("signature", b"HCLA"))
+    header += b"".join(word.to_bytes(4, "little") for word in words)
     data = (data_size, data_version, kind, hash_type, changes.get("claims_size", len(claims)))
     body = b"".join(word.to_bytes(4, "little") for word in data)
     report = header + hardware.ljust(_AREA, b"\0") + body + extension + claims

@@ -1,6 +1,6 @@
 """Azure VMs on TDX: the TD quote is of the TDREPORT that covers the runtime claims, and of no other.
 
-TD quotes are verified by ``verifier.tdx``, whose tests are its own: here one that accepts stands in for it.
+Quotes are those of a test platform; where only the TDREPORT matters, a verifier that accepts stands in.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from common.checks import Checks
 from common.encoding import b64url_encode
 from common.errors import Malformed, TouchstoneError
 from testkit.azure_vtpm import SNP, TDX, AzureVm
-from tests.verifier.azure.conftest import NONCE, SELECTION
+from testkit.intel_platform import TD_ATTRIBUTES, IntelPlatform
+from tests.verifier.azure.conftest import BOUND, NONCE, SELECTION, failed
 from verifier.az_tdx_vtpm import AzTdxVtpmVerifier
 from verifier.az_tdx_vtpm.coco import AzTdxVtpmCocoForm
 from verifier.az_tdx_vtpm.evidence import AzTdxVtpmEvidence
@@ -30,6 +31,9 @@ from verifier.errors import (
     SignatureInvalid,
     UnsupportedEvidence,
 )
+from verifier.model import InitDataClaim, Unbound, VerifiedEvidence
+from verifier.tdx.settings import TdxSettings
+from verifier.tdx.verifier import TdxVerifier
 from verifier.tpm.settings import TpmSettings
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
@@ -175,3 +179,86 @@ def test_both_forms_are_the_same_evidence(vm):
     form = AzTdxVtpmCocoForm()
     assert form.evidence_of(text) == form.evidence_of(numbers)
     assert form.evidence_of(text | {"version": 2}).fresh_report is True
+
+
+# With quotes of a test platform, through the verifier of TDX
+
+
+@pytest.fixture(scope="module")
+def platform() -> IntelPlatform:
+    return IntelPlatform()
+
+
+def verify(
+    platform: IntelPlatform,
+    vm: AzureVm,
+    expected=BOUND,
+    *,
+    init_data: InitDataClaim | None = None,
+    endorsements=None,
+    extra_data: bytes = NONCE,
+    **fields: Any,
+) -> VerifiedEvidence:
+    zeros = {f"rtmr_{index}": bytes(48) for index in range(4)}
+
+    def quote_of(data: bytes) -> bytes:
+        return platform.td_quote(**({"report_data": data, "mr_td": MR_TD} | zeros | fields))
+
+    verifier = AzTdxVtpmVerifier(
+        TdxVerifier(TdxSettings(), endorsements or platform.endorsements(), extra_anchors=(platform.root,)),
+        TpmSettings(pcr_selection=SELECTION),
+    )
+    made = evidence(vm, quote_of=quote_of, extra_data=extra_data)
+    return verifier.verify(made, expected, init_data, platform.now)
+
+
+def test_sound_evidence_is_verified(platform, vm):
+    verified = verify(platform, vm)
+    assert (failed(verified), verified.floors) == ([], {})
+    assert (verified.tee, verified.bound, verified.init_data) == ("az-tdx-vtpm", "report-data", "absent")
+    claims = verified.claims["az-tdx-vtpm"]
+    assert claims["tcb_status"] == "UpToDate"
+    assert claims["quote"]["body"]["mr_td"] == MR_TD.hex()
+    assert claims["td_attributes"]["debug"] is False
+    assert claims["tpm"]["pcr05"] == "05" * 32
+    assert claims["vm_configuration"] == vm.configuration
+    assert verified.claims["report_data"] == NONCE.hex()
+    assert verified.claims["common"]["registers"]["5"] == "05" * 32
+    assert verified.identity is not None
+    assert verified.identity.startswith("intel-ppid:")
+
+
+def test_12_a_td_that_can_be_debugged_has_floors_that_no_policy_lifts(platform, vm):
+    verified = verify(platform, vm, td_attributes=TD_ATTRIBUTES | 1)
+    assert verified.floors["configuration"] == 96
+    assert verified.claims["az-tdx-vtpm"]["td_attributes"]["debug"] is True
+    assert failed(verified)
+
+
+def test_a_td_without_septve_has_a_floor(platform, vm):
+    assert verify(platform, vm, td_attributes=0).floors["configuration"] == 96
+
+
+def test_quotes_of_other_tds_of_the_platform_are_refused(platform, vm):
+    for fields in ({"mr_td": b"\x03" * 48}, {"report_data": bytes(range(64))}):
+        with pytest.raises(AttestationKeyUntrusted):
+            verify(platform, vm, **fields)
+
+
+def test_quotes_of_a_stranger_are_refused(vm, platform):
+    stranger = IntelPlatform()
+    with pytest.raises(TouchstoneError) as caught:
+        verify(stranger, vm, endorsements=platform.endorsements())
+    assert caught.value.code.startswith(("endorsement.", "evidence."))
+
+
+def test_nonce_init_data_and_no_expectation(platform, vm):
+    with pytest.raises(ReportDataMismatch):
+        verify(platform, vm, extra_data=bytes(32))
+    assert verify(platform, vm, Unbound()).floors["instance-identity"] == 97
+    claim = InitDataClaim(hashlib.sha256(b"x").digest(), b"x", fitted=True)
+    vm.bind_init_data(claim.digest)
+    verified = verify(platform, vm, init_data=claim)
+    assert verified.init_data == "bound"
+    assert AzTdxVtpmCocoForm().claims_of(verified)["init_data"] == vm.registers[8].hex()
+    assert "init_data" not in AzTdxVtpmCocoForm().claims_of(verify(platform, vm))

@@ -33,6 +33,7 @@ _MAX_KEYS: Final = 16
 _MAX_USER_DATA: Final = 1024
 _MIN_BITS: Final = 2048
 _MAX_BITS: Final = 4096
+_EXPONENT: Final = 65537  # TPM 2.0 Library Part 2, section 12.2.3.5: the default
 _BOOLEANS: Final = ("secure-boot", "console-enabled", "tpm-enabled")
 _TEXTS: Final = ("vmUniqueId",)
 _HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2})*\Z")
@@ -102,6 +103,8 @@ def _public_of_jwk(jwk: dict[str, Any]) -> PublicArea:
         raise UnsupportedEvidence(
             f"{AK_ID} has {modulus.bit_length()} bits; {_MIN_BITS} to {_MAX_BITS} are accepted"
         )
+    if exponent != _EXPONENT:
+        raise UnsupportedEvidence(f"{AK_ID} has another public exponent than {_EXPONENT}")
     try:
         key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
     except ValueError as error:

@@ -168,6 +168,7 @@ def test_small_keys_are_refused(vm, bits):
 @pytest.mark.parametrize(
     "change",
     [
+        {"e": "Aw"},
         {"kty": "EC"},
         {"kty": None},
         {"key_ops": ["encrypt"]},
@@ -207,6 +208,11 @@ def test_configurations_of_other_types_are_refused(vm, configuration):
 def test_user_data_that_are_none_are_refused(vm, user_data):
     with pytest.raises(Malformed):
         parse_runtime_claims(vm.claims(**{"user-data": user_data}))
+
+
+def test_a_key_whose_size_is_no_number_of_bytes_is_read(vm):
+    odd = {**vm.keys()[0], "n": b64url_encode(b"\x01" + b"\xff" * 256)}
+    assert parse_runtime_claims(vm.claims(keys=[odd])).ak.key.key_size == 2049
 
 
 def test_claims_without_user_data(vm):

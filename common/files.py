@@ -74,7 +74,7 @@ def read_private(path: Path, *, what: str, max_bytes: int = 1 << 16) -> bytes:
 
 
 def write_public_together(files: Mapping[Path, bytes]) -> None:
-    """Write several files with mode 0644: all are on disk beside their places before the first takes its own.
+    """Write several files with mode 0644: all lie beside their places before the first takes its own.
 
     Raises:
         InvalidSetting: a folder cannot be written; no file was changed then, unless a rename itself failed.

@@ -26,8 +26,8 @@ class Listed(msgspec.Struct, frozen=True, omit_defaults=True):
         name: of the item.
         kind: of the item.
         sha256: of its file, hex.
-        state: ``expiring`` is valid for not much longer; ``invalid`` also what is not yet in force, and what
-            a high-water mark excludes.
+        state: ``expiring`` is valid for not much longer; ``invalid`` also what is not yet in force, and
+            what a high-water mark excludes.
         subject: as ``Facts``; empty where it does not verify.
         issued: as ``Facts``.
         not_after: as ``Facts``.

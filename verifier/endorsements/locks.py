@@ -52,6 +52,12 @@ class Locks:
             yield
 
     @contextmanager
+    def marks(self) -> Iterator[None]:
+        """Nobody else raises a mark. May be taken by who holds ``exclusive``, never the other way round."""
+        with self._held("marks", fcntl.LOCK_EX, create=True):
+            yield
+
+    @contextmanager
     def flight(self, name: str) -> Iterator[None]:
         """Nobody else asks for this item.
 

@@ -150,7 +150,7 @@ def fetch_all(
     """
     for ask in asks:
         try:
-            yield ask, fetch(store, origin, ask, now, anew=True)
+            yield ask, fetch(store, origin, ask, now, stale=lambda _: True)
         except InvalidSetting:
             raise
         except TouchstoneError as error:

@@ -141,7 +141,8 @@ class CollateralStore:
     ) -> bytes | None:
         name = amd_kinds.list_name(*slot)
         try:
-            fetch(self._store, origin, amd_kinds.list_ask(*slot, self._sources), now, anew=True)
+            ask = amd_kinds.list_ask(*slot, self._sources)
+            fetch(self._store, origin, ask, now, stale=lambda held: self._is_stale(held, now))
         except (FetchFailed, FetchForbidden, EndorsementError, InputError) as error:
             _LOG.warning("revocation list %s stays as it is: %s", name, error.code)
             return old

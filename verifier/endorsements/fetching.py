@@ -23,13 +23,13 @@ from verifier.endorsements.kinds import Ask, Item, Sources
 from verifier.errors import EndorsementMissing, EndorsementOutdated
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from common.errors import TouchstoneError
     from common.fetch import Fetcher
     from verifier.endorsements.kinds import CollateralKind, Facts
-    from verifier.endorsements.store import EndorsementStore
+    from verifier.endorsements.store import EndorsementStore, Held
 
 _LOG: Final = logging.getLogger(__name__)
 _NOT_FOUND: Final = 404
@@ -74,7 +74,12 @@ def asks_of(kinds: Sequence[CollateralKind], given: Mapping[str, str], sources: 
 
 
 def fetch(
-    store: EndorsementStore, origin: Origin, ask: Ask, now: datetime, *, anew: bool = False
+    store: EndorsementStore,
+    origin: Origin,
+    ask: Ask,
+    now: datetime,
+    *,
+    stale: Callable[[Held], bool] = lambda _held: False,
 ) -> Fetched:
     """Have an item: the one at hand if it is in force, from a source otherwise.
 
@@ -83,7 +88,8 @@ def fetch(
         origin: who is asked.
         ask: what for.
         now: verification time.
-        anew: ask even though the one at hand is in force; what never changes is not asked for again.
+        stale: whether to ask even though the one at hand is in force. It is called once nobody else asks,
+            and so finds what they got. What never changes is not asked for again.
 
     Raises:
         EndorsementMissing: no source has it.
@@ -93,8 +99,9 @@ def fetch(
     """
     kind = store.kind_of(ask.name)
     with store.locks.flight(ask.name):
-        facts = store.facts(ask.name, now)
-        if facts is not None and facts.issued <= now <= facts.not_after and not (anew and kind.changes):
+        held, facts = store.held(ask.name), store.facts(ask.name, now)
+        in_force = facts is not None and facts.issued <= now <= facts.not_after
+        if held is not None and facts is not None and in_force and not (kind.changes and stale(held)):
             return Fetched(ask.name, "at-hand", facts)
         failures: list[TouchstoneError] = []
         for url in ask.urls:

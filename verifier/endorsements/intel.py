@@ -123,7 +123,7 @@ class FolderEndorsements:
         if held is not None and not self._may_ask(name, now):
             return held.item
         try:
-            fetch(self._store, self._origin, ask(), now, anew=True)
+            fetch(self._store, self._origin, ask(), now, stale=lambda _: not self._is_good(name, now))
         except EndorsementMissing:
             return None if held is None else held.item
         except (FetchFailed, FetchForbidden, EndorsementError, InputError):

@@ -1,8 +1,8 @@
 """Collateral of a quote as one JSON object, as quote verification libraries pass it around, as items.
 
 Members: ``tcb_info``, ``tcb_info_signature``, ``tcb_info_issuer_chain``, the same of ``qe_identity``,
-``pck_crl`` and ``root_ca_crl`` in hex, ``pck_crl_issuer_chain``. Which platform and which authority it is of
-is read from the documents; whether that is so is verified when the items are kept.
+``pck_crl`` and ``root_ca_crl`` in hex, ``pck_crl_issuer_chain``. Which platform and which authority it is
+of is read from the documents; whether that is so is verified when the items are kept.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def _from(
     data, companions = kind.unpack(answer_of(origin.fetcher, url))
     item = Item(ask.name, data, companions)
     oldest = origin.sources.max_age.get(kind.vendor)
-    if oldest is not None and now - store.examine(item, now).issued > oldest:
+    if oldest is not None and kind.renewed_often and now - store.examine(item, now).issued > oldest:
         raise EndorsementOutdated(f"{ask.name} was issued more than {oldest.days} days ago")
     kept = store.keep(item, now)
     return Fetched(ask.name, kept.outcome, kept.facts, url)

@@ -138,7 +138,8 @@ class FolderEndorsements:
         if facts is None or not facts.issued <= now <= facts.not_after:
             return False
         oldest = self._sources.max_age.get(addresses.VENDOR)
-        return oldest is None or now - facts.issued <= oldest
+        often = self._store.kind_of(name).renewed_often
+        return oldest is None or not often or now - facts.issued <= oldest
 
     def _may_ask(self, name: str, now: datetime) -> bool:
         with self._lock:

@@ -97,7 +97,8 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         bases: vendor (``amd``, ``intel``) to bases, without a slash at their end.
         update: Intel: which of two evaluations of a TCB recovery (``standard`` or ``early``).
-        max_age: vendor to how long ago what its sources give may have been issued; no entry: until it ends.
+        max_age: vendor to how long ago what its sources give may have been issued, of kinds that are
+            renewed often; no entry: until it ends.
     """
 
     bases: Mapping[str, tuple[str, ...]] = {}
@@ -142,6 +143,8 @@ class CollateralKind(msgspec.Struct, frozen=True, kw_only=True):
         companions: endings of the files that belong to an item, in place of its own ending.
         max_bytes: of each of its files.
         changes: whether newer ones are issued; what never changes is kept without end.
+        renewed_often: whether the greatest age of its vendor's items bounds it (``Sources.max_age``): not a
+            list that is issued once a year.
         parameters: what ``asks`` understands, for every kind of the same TEE under the same names.
         asks: of parameters, the items to ask for; none where a parameter that it needs is not given. Raises
             InputError for a value that is none.
@@ -159,6 +162,7 @@ class CollateralKind(msgspec.Struct, frozen=True, kw_only=True):
     companions: tuple[str, ...] = ()
     max_bytes: int = 256 * 1024
     changes: bool = True
+    renewed_often: bool = False
     parameters: tuple[Parameter, ...] = ()
     asks: Callable[[Mapping[str, str], Sources], tuple[Ask, ...]] = lambda _given, _sources: ()
     unpack: Callable[[Answer], tuple[bytes, dict[str, bytes]]] = body_alone

@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -103,8 +104,12 @@ class EndorsementStore:
             raise NotFound(f"no kind of endorsement is called {name}")
         return kind
 
-    def held(self, name: str) -> Held | None:
+    def held(self, name: str, *, locked: bool = False) -> Held | None:
         """An item as it is now; None: there is none. Nothing vouches for it.
+
+        Args:
+            name: of the item.
+            locked: the caller has the writers' lock.
 
         Raises:
             NotFound: the name is of no kind. TooLarge: the file is.
@@ -117,7 +122,7 @@ class EndorsementStore:
             return None
         known = self._known.get(name)
         if known is None or known.stamps != stamps:
-            with self.locks.shared():
+            with nullcontext() if locked else self.locks.shared():
                 known = self._read(kind, name, paths)
             if known is not None:
                 self._remember(name, known)
@@ -125,7 +130,9 @@ class EndorsementStore:
 
     def facts(self, name: str, now: datetime) -> Facts | None:
         """What the item at hand says of itself; None where there is none, or it does not verify."""
-        held = self.held(name)
+        return self._facts(self.held(name), now)
+
+    def _facts(self, held: Held | None, now: datetime) -> Facts | None:
         if held is None:
             return None
         if not held.judged:
@@ -221,12 +228,15 @@ class EndorsementStore:
         return held or Held(Item(name, b"", dict.fromkeys(kind.companions, b"")), datetime.now(UTC), ())
 
     def _outcome(self, item: Item, facts: Facts, now: datetime) -> str:
-        held = self.held(item.name)
+        try:
+            held = self.held(item.name, locked=True)
+        except TooLarge:
+            return "replaced"
         if held is None:
             return "new"
         if held.item == item:
             return "same"
-        before = self.facts(item.name, now)
+        before = self._facts(held, now)
         if before is None:
             return "replaced"
         if not self.kind_of(item.name).changes:

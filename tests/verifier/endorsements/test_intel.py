@@ -316,6 +316,8 @@ class TestRefused:
             endorsements.tcb_info("tdx", FMSPC, NOW)
         second.serve(TCB_ADDRESS, _tcb(intel, issued=NOW - DAY))
         assert endorsements.tcb_info("tdx", FMSPC, NOW) is not None
+        service.serve(ROOT_ADDRESS, intel.crl(issued=NOW - 100 * DAY, life=365 * DAY))
+        assert endorsements.root_crl(NOW) is not None  # issued once a year
 
     def test_lists_in_hex_pem_and_der_are_the_same_and_a_strangers_is_none(
         self,

@@ -1,4 +1,4 @@
-"""The store itself, and bundles: what is written, what stays, what is refused; many threads and processes."""
+"""The store itself, and bundles: what is written, what stays, what is refused; threads and processes."""
 
 from __future__ import annotations
 

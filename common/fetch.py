@@ -79,7 +79,7 @@ class AnswerFetcher(Protocol):
     def fetch(self, url: str) -> bytes:
         """As ``Fetcher.fetch``."""
 
-    def answer(self, url: str) -> Answer:
+    def fetch_answer(self, url: str) -> Answer:
         """As ``fetch``, with the headers."""
 
 
@@ -89,7 +89,7 @@ def answer_of(fetcher: Fetcher, url: str) -> Answer:
     Raises:
         FetchForbidden, FetchFailed: see ``Fetcher``.
     """
-    return fetcher.answer(url) if isinstance(fetcher, AnswerFetcher) else Answer(fetcher.fetch(url))
+    return fetcher.fetch_answer(url) if isinstance(fetcher, AnswerFetcher) else Answer(fetcher.fetch(url))
 
 
 class OfflineFetcher:
@@ -158,15 +158,15 @@ class HttpFetcher:
         self._silent_until: dict[tuple[str, int], float] = {}
 
     def fetch(self, url: str) -> bytes:
-        """The body behind ``url``; see ``answer``.
+        """The body behind ``url``; see ``fetch_answer``.
 
         Raises:
             FetchForbidden: see ``Fetcher``.
             FetchFailed: see ``Fetcher``.
         """
-        return self.answer(url).body
+        return self.fetch_answer(url).body
 
-    def answer(self, url: str) -> Answer:
+    def fetch_answer(self, url: str) -> Answer:
         """The answer behind ``url``; concurrent calls for one URL share one request.
 
         Raises:

@@ -108,7 +108,7 @@ class CollateralWatch:
     def _is_stale(self, held: Held, now: datetime) -> bool:
         facts = self._store.facts(held.item.name, now)
         ahead = timedelta(days=self._section.expiring_days)
-        return facts is None or facts.not_after - now < ahead or now - held.got > _DAY
+        return facts is None or facts.ends_within(ahead, now) or now - held.got > _DAY
 
     def _warn(self, found: tuple[Listed, ...], now: datetime) -> None:
         for item in found:

@@ -134,7 +134,7 @@ class CollateralStore:
         if now - known.got > _MAX_AGE:
             return True
         facts = self._store.facts(known.item.name, now)
-        return facts is None or facts.not_after - now < _AHEAD
+        return facts is None or facts.ends_within(_AHEAD, now)
 
     def _refreshed(
         self, origin: Origin, slot: tuple[Product, SigningKey], old: bytes | None, now: datetime

@@ -100,8 +100,8 @@ def fetch(
     kind = store.kind_of(ask.name)
     with store.locks.flight(ask.name):
         held, facts = store.held(ask.name), store.facts(ask.name, now)
-        in_force = facts is not None and facts.issued <= now <= facts.not_after
-        if held is not None and facts is not None and in_force and not (kind.changes and stale(held)):
+        fresh = held is not None and not (kind.changes and stale(held))
+        if fresh and facts is not None and facts.in_force(now):
             return Fetched(ask.name, "at-hand", facts)
         failures: list[TouchstoneError] = []
         for url in ask.urls:
@@ -120,8 +120,10 @@ def _from(
     data, companions = kind.unpack(answer_of(origin.fetcher, url))
     item = Item(ask.name, data, companions)
     oldest = origin.sources.max_age.get(kind.vendor)
-    if oldest is not None and kind.renewed_often and now - store.examine(item, now).issued > oldest:
-        raise EndorsementOutdated(f"{ask.name} was issued more than {oldest.days} days ago")
+    if oldest is not None and kind.renewed_often:
+        issued = store.examine(item, now).issued
+        if issued is not None and now - issued > oldest:
+            raise EndorsementOutdated(f"{ask.name} was issued more than {oldest.days} days ago")
     kept = store.keep(item, now)
     return Fetched(ask.name, kept.outcome, kept.facts, url)
 

@@ -135,11 +135,12 @@ class FolderEndorsements:
 
     def _is_good(self, name: str, now: datetime) -> bool:
         facts = self._store.facts(name, now)
-        if facts is None or not facts.issued <= now <= facts.not_after:
+        if facts is None or not facts.in_force(now):
             return False
         oldest = self._sources.max_age.get(addresses.VENDOR)
-        often = self._store.kind_of(name).renewed_often
-        return oldest is None or not often or now - facts.issued <= oldest
+        if oldest is None or facts.issued is None or not self._store.kind_of(name).renewed_often:
+            return True
+        return now - facts.issued <= oldest
 
     def _may_ask(self, name: str, now: datetime) -> bool:
         with self._lock:

@@ -52,17 +52,34 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         subject: whose it is, for readers (``Milan``, an FMSPC, a chip).
-        issued: from when it is in force, UTC.
-        not_after: until when: next update of a list, end of a certificate, UTC.
+        issued: from when it is in force, UTC; None: it has no dates.
+        not_after: until when: next update of a list, end of a certificate, UTC; None: it has no end.
         number: the evaluation that it belongs to, where its vendor counts them.
         revoked: entries of a list.
     """
 
     subject: str
-    issued: datetime
-    not_after: datetime
+    issued: datetime | None = None
+    not_after: datetime | None = None
     number: int | None = None
     revoked: int | None = None
+
+    def begun(self, now: datetime) -> bool:
+        """Whether it has been issued at ``now``."""
+        return self.issued is None or self.issued <= now
+
+    def in_force(self, now: datetime) -> bool:
+        """Whether it counts at ``now``."""
+        return self.begun(now) and (self.not_after is None or now <= self.not_after)
+
+    def ends_within(self, span: timedelta, now: datetime) -> bool:
+        """Whether it ends within ``span`` of ``now``, or has ended."""
+        return self.not_after is not None and self.not_after - now < span
+
+    def older_than(self, other: Facts) -> bool:
+        """Whether it was issued before another of the same item, or is of an earlier evaluation."""
+        before = self.issued is not None and other.issued is not None and self.issued < other.issued
+        return before or (self.number or 0) < (other.number or 0)
 
 
 class Parameter(msgspec.Struct, frozen=True):

@@ -66,7 +66,7 @@ def judge(store: EndorsementStore, held: Held, now: datetime, expiring: timedelt
             kind.admission.require(store.folder, item, facts)
     except (EndorsementError, InputError) as error:
         return Listed(item.name, kind.name, sha256, "invalid", code=error.code, message=error.message)
-    early = now < facts.issued
+    early = not facts.begun(now)
     return Listed(
         item.name,
         kind.name,
@@ -75,7 +75,7 @@ def judge(store: EndorsementStore, held: Held, now: datetime, expiring: timedelt
         subject=facts.subject,
         issued=facts.issued,
         not_after=facts.not_after,
-        days_left=round((facts.not_after - now) / _DAY, 2),
+        days_left=None if facts.not_after is None else round((facts.not_after - now) / _DAY, 2),
         number=facts.number,
         code="endorsement.not_yet_valid" if early else "",
         message="it is not yet in force" if early else "",
@@ -83,8 +83,8 @@ def judge(store: EndorsementStore, held: Held, now: datetime, expiring: timedelt
 
 
 def _state(facts: Facts, now: datetime, expiring: timedelta) -> State:
-    if now < facts.issued:
+    if not facts.begun(now):
         return "invalid"
-    if now > facts.not_after:
+    if not facts.in_force(now):
         return "expired"
-    return "expiring" if facts.not_after - now < expiring else "valid"
+    return "expiring" if facts.ends_within(expiring, now) else "valid"

@@ -163,10 +163,9 @@ class EndorsementStore:
             EndorsementOutdated: it is not in force.
         """
         facts = self.examine(item, now)
-        if not facts.issued <= now <= facts.not_after:
+        if not facts.in_force(now):
             raise EndorsementOutdated(
-                f"{item.name} is in force from {facts.issued.isoformat()} to {facts.not_after.isoformat()},"
-                f" not at {now.isoformat()}"
+                f"{item.name} is in force from {facts.issued} to {facts.not_after}, not at {now}"
             )
         admission = self.kind_of(item.name).admission
         if admission is not None:
@@ -241,8 +240,7 @@ class EndorsementStore:
             return "replaced"
         if not self.kind_of(item.name).changes:
             return "older"
-        behind = facts.issued < before.issued or (facts.number or 0) < (before.number or 0)
-        return "older" if behind else "replaced"
+        return "older" if facts.older_than(before) else "replaced"
 
     def _write(self, items: Sequence[Item], now: datetime) -> None:
         if self.folder is None:

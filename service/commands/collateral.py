@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.commands import output
+from service.commands import collateral_text, output
 from service.commands.local import instant, load_settings, settings_options
 from service.commands.output import ExitCode, json_option
 
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from common.errors import TouchstoneError
     from service.sections_collateral import CollateralSettings
     from service.settings import Settings
-    from verifier.endorsements.fetching import Fetched
     from verifier.endorsements.kinds import Ask, Sources
     from verifier.endorsements.listing import Listed
-    from verifier.endorsements.store import EndorsementStore, Kept
+    from verifier.endorsements.store import EndorsementStore
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -123,7 +121,7 @@ def refresh(as_json: bool, **options: Any) -> None:
 @json_option
 def list_items(as_json: bool, **options: Any) -> None:
     """List what the store has, and for how long it holds."""
-    _show(_listed(options), as_json=as_json)
+    collateral_text.show(_listed(options), as_json=as_json)
 
 
 @command.command()
@@ -132,7 +130,7 @@ def list_items(as_json: bool, **options: Any) -> None:
 def verify(as_json: bool, **options: Any) -> None:
     """Verify every item down to its pinned root. Exit code 1: one is expired or invalid."""
     found = _listed(options)
-    _show(found, as_json=as_json)
+    collateral_text.show(found, as_json=as_json)
     if any(item.state in _BAD for item in found):
         sys.exit(ExitCode.NEGATIVE)
 
@@ -186,8 +184,8 @@ def import_file(
     if sha256 is not None and sha256.lower() != digest:
         raise Malformed(f"the file has SHA-256 {digest}, not the one that was given")
     kept = store.keep_all(_items(store, data, name, chain), now)
-    document = {"sha256": digest, "items": [_kept_document(item) for item in kept]}
-    output.emit(document, as_json=as_json, text=lambda: _kept_text(kept))
+    document = {"sha256": digest, "items": [collateral_text.kept_document(item) for item in kept]}
+    output.emit(document, as_json=as_json, text=lambda: collateral_text.kept_text(kept))
 
 
 def _items(store: EndorsementStore, data: bytes, name: str | None, chain: Path | None) -> Sequence[Any]:
@@ -249,9 +247,9 @@ def _ask(
     fetcher = collateral.fetcher_of(settings, sources, section=section, keep_failure_s=0.0)
     results = list(collateral.fetch_all(store, Origin(fetcher, sources), asks, now))
     output.emit(
-        {"items": [_result_document(ask, result) for ask, result in results]},
+        {"items": [collateral_text.result_document(ask, result) for ask, result in results]},
         as_json=as_json,
-        text=lambda: _result_text(results),
+        text=lambda: collateral_text.result_text(results),
     )
     errors = [result for _, result in results if isinstance(result, TouchstoneError)]
     if any(isinstance(error, UnavailableError) for error in errors):
@@ -296,64 +294,3 @@ def _listed(options: dict[str, Any]) -> tuple[Listed, ...]:
 
     store, now, settings = _open(options)
     return listed(store, now, expiring=timedelta(days=collateral.section_of(settings).expiring_days))
-
-
-def _show(found: Sequence[Listed], *, as_json: bool) -> None:
-    head = ("KIND", "SUBJECT", "ISSUED", "UNTIL", "DAYS", "STATE", "NAME")
-    rows = [
-        (
-            item.kind,
-            item.subject or "-",
-            _date(item.issued),
-            _date(item.not_after),
-            "-" if item.days_left is None else f"{item.days_left:.1f}",
-            item.state if not item.code else f"{item.state} ({item.code})",
-            item.name,
-        )
-        for item in found
-    ]
-    output.emit({"items": found}, as_json=as_json, text=lambda: output.table(head, rows))
-
-
-def _result_document(ask: Ask, result: Fetched | TouchstoneError) -> dict[str, Any]:
-    from common.errors import TouchstoneError
-
-    if isinstance(result, TouchstoneError):
-        return {"name": ask.name, "outcome": "failed", **output.error_document(result)}
-    return {
-        "name": ask.name,
-        "outcome": result.outcome,
-        "subject": result.facts.subject,
-        "not_after": result.facts.not_after,
-        "url": result.url,
-    }
-
-
-def _result_text(results: Sequence[tuple[Ask, Fetched | TouchstoneError]]) -> str:
-    from common.errors import TouchstoneError
-
-    rows = [
-        (ask.name, "failed", "-", f"{result.message} [{result.code}]")
-        if isinstance(result, TouchstoneError)
-        else (ask.name, result.outcome, _date(result.facts.not_after), result.url or "-")
-        for ask, result in results
-    ]
-    return output.table(("NAME", "OUTCOME", "UNTIL", "FROM"), rows)
-
-
-def _kept_document(kept: Kept) -> dict[str, Any]:
-    return {
-        "name": kept.name,
-        "outcome": kept.outcome,
-        "subject": kept.facts.subject,
-        "not_after": kept.facts.not_after,
-    }
-
-
-def _kept_text(kept: Sequence[Kept]) -> str:
-    rows = [(item.name, item.outcome, _date(item.facts.not_after)) for item in kept]
-    return output.table(("NAME", "OUTCOME", "UNTIL"), rows)
-
-
-def _date(instant: datetime | None) -> str:
-    return "-" if instant is None else f"{instant:%Y-%m-%d}"

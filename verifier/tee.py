@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from common.fetch import Fetcher
+    from verifier.endorsements.kinds import CollateralKind
     from verifier.model import CocoForm, TeeVerifier
     from wire.evidence import EvidenceDocument
 
@@ -137,6 +138,7 @@ class Tee(msgspec.Struct, frozen=True, kw_only=True):
         insecure: of a section, one sentence for each switch in it that weakens a verdict.
         checks: what is checked, for docs/tees.md: (what, source) in order.
         unchecked: what is not, a sentence each.
+        collateral: the kinds of items that it needs of the endorsement store; TEEs may share them.
     """
 
     name: str
@@ -156,3 +158,4 @@ class Tee(msgspec.Struct, frozen=True, kw_only=True):
     insecure: Callable[[Any], Iterator[str]] = lambda _section: iter(())
     checks: tuple[tuple[str, str], ...] = ()
     unchecked: tuple[str, ...] = ()
+    collateral: tuple[CollateralKind, ...] = ()

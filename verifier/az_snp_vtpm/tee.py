@@ -13,7 +13,7 @@ from verifier.az_snp_vtpm.verifier import TEE_NAME, AzSnpVtpmVerifier
 from verifier.azure.contents import hcl_contents
 from verifier.azure.inspection import inspected_selection
 from verifier.azure.section import vtpm_settings
-from verifier.collateral import CollateralStore
+from verifier.endorsements.amd import CollateralStore
 from verifier.reading import certificate_files
 from verifier.snp.section import snp_settings
 from verifier.snp.settings import SnpSettings

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from common.errors import FetchFailed, FetchForbidden
 from testkit.snp_firmware import SnpFirmware
 from tests.verifier.snp.conftest import BOUND, REPORT_DATA, failed, settings_of
-from verifier.collateral import CollateralStore, list_file, vcek_file, vcek_url
+from verifier.endorsements.amd import CollateralStore, list_file, vcek_file, vcek_url
 from verifier.errors import CrlMissing, EndorsementMissing
 from verifier.snp import SnpVerifier
 from verifier.snp.chain import Anchor, Anchors

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from common.errors import Conflict, InvalidSetting, TouchstoneError
 from common.fetch import FetchLimits, HttpFetcher
-from service.sections_collateral import CollateralSettings
 from verifier.endorsements import amd_kinds, intel_addresses, intel_kinds
 from verifier.endorsements.fetching import Fetched, Origin, asks_of, fetch
 from verifier.endorsements.kinds import Sources
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from service.sections_collateral import CollateralSettings
     from service.settings import Settings
     from verifier.endorsements.kinds import Ask, CollateralKind
 
@@ -50,9 +50,8 @@ def open_store(folder: Path) -> EndorsementStore:
 
 
 def section_of(settings: Settings) -> CollateralSettings:
-    """``[collateral]``; its defaults where the settings have no such section."""
-    section: CollateralSettings | None = getattr(settings, "collateral", None)
-    return section or CollateralSettings()
+    """``[collateral]``."""
+    return settings.collateral
 
 
 def sources_of(section: CollateralSettings, more: Mapping[str, tuple[str, ...]] | None = None) -> Sources:

@@ -37,7 +37,6 @@ def coco_forms(tees: Iterable[str]) -> dict[str, CocoForm]:
 
 
 def _surroundings(settings: Settings) -> Surroundings:
-    fetcher = None
-    if settings.fetch.enabled:
-        fetcher = collateral.fetcher_of(settings, collateral.sources_of(collateral.section_of(settings)))
-    return Surroundings(collateral=settings.collateral_dir, fetcher=fetcher)
+    sources = collateral.sources_of(collateral.section_of(settings))
+    fetcher = collateral.fetcher_of(settings, sources) if settings.fetch.enabled else None
+    return Surroundings(collateral=settings.collateral_dir, fetcher=fetcher, sources=sources)

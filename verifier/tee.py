@@ -13,6 +13,7 @@ import msgspec
 from pydantic import Field
 
 from common.section import Section
+from verifier.endorsements.kinds import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,10 +40,12 @@ class Surroundings(msgspec.Struct, frozen=True):
     Attributes:
         collateral: the endorsement store's folder, shared by all TEEs; each has sub-folders of its own.
         fetcher: gets what the folder lacks; None stays offline.
+        sources: whom it asks.
     """
 
     collateral: Path
     fetcher: Fetcher | None = None
+    sources: Sources = Sources()
 
 
 class Inspection(msgspec.Struct, frozen=True):

@@ -36,7 +36,11 @@ def build(section: AzSnpVtpmSection, surroundings: Surroundings) -> AzSnpVtpmVer
     """
     snp = SnpVerifier(
         snp_settings(section, SECTION),
-        CollateralStore(section.collateral_dir or surroundings.collateral, surroundings.fetcher),
+        CollateralStore(
+            section.collateral_dir or surroundings.collateral,
+            surroundings.fetcher,
+            sources=surroundings.sources,
+        ),
         extra_anchors=certificate_files(section.extra_anchors, what=f"[{SECTION}] extra_anchors"),
     )
     return AzSnpVtpmVerifier(snp, vtpm_settings(section))

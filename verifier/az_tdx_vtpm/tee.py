@@ -36,7 +36,11 @@ def build(section: AzTdxVtpmSection, surroundings: Surroundings) -> AzTdxVtpmVer
     """
     tdx = TdxVerifier(
         tdx_settings(section),
-        intel_endorsements(section.collateral_dir or surroundings.collateral, surroundings.fetcher),
+        intel_endorsements(
+            section.collateral_dir or surroundings.collateral,
+            surroundings.fetcher,
+            sources=surroundings.sources,
+        ),
         extra_anchors=certificate_files(section.extra_anchors, what=f"[{SECTION}] extra_anchors"),
     )
     return AzTdxVtpmVerifier(tdx, vtpm_settings(section))

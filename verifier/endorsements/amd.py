@@ -11,8 +11,10 @@ Order of a look-up: memory, folder, fetch (if there is a fetcher). A file that c
 
 Invariants, besides those of ``verifier.endorsements.store``:
 
-* A VCEK belongs to one chip and TCB for ever: it is kept without end, and never asked for again. A list is
-  asked for again once it is a day old or nears its next update, and at most every ten minutes.
+* A VCEK belongs to one chip and TCB for ever: it is kept without end, and never asked for again.
+* A list that is at hand and in force is not asked for in a request: it is renewed beside them in time
+  (``service.collateral_watch``, ``touchstone collateral refresh``). One that has ended is asked for, at most
+  every ten minutes.
 * A failed fetch of a list leaves the one at hand in force until its own next update; a failed fetch of a
   VCEK raises. Neither is ever taken for "not revoked" or "not needed".
 * URLs are built from constants, configured bases and parsed evidence (hex and small numbers).
@@ -51,8 +53,6 @@ if TYPE_CHECKING:
 __all__ = ["CollateralStore", "amd_roots", "list_file", "vcek_file", "vcek_url"]
 
 _LOG: Final = logging.getLogger(__name__)
-_MAX_AGE: Final = timedelta(days=1)
-_AHEAD: Final = timedelta(days=7)
 _RETRY: Final = timedelta(minutes=10)
 _MAX_LEAVES: Final = 1024
 
@@ -131,10 +131,8 @@ class CollateralStore:
         return der
 
     def _is_stale(self, known: Held, now: datetime) -> bool:
-        if now - known.got > _MAX_AGE:
-            return True
         facts = self._store.facts(known.item.name, now)
-        return facts is None or facts.ends_within(_AHEAD, now)
+        return facts is None or facts.ends_within(timedelta(0), now)
 
     def _refreshed(
         self, origin: Origin, slot: tuple[Product, SigningKey], old: bytes | None, now: datetime

@@ -31,7 +31,11 @@ def build(section: SgxSection, surroundings: Surroundings) -> SgxVerifier:
     """
     return SgxVerifier(
         sgx_settings(section),
-        intel_endorsements(section.collateral_dir or surroundings.collateral, surroundings.fetcher),
+        intel_endorsements(
+            section.collateral_dir or surroundings.collateral,
+            surroundings.fetcher,
+            sources=surroundings.sources,
+        ),
         extra_anchors=certificate_files(section.extra_anchors, what="[sgx] extra_anchors"),
     )
 

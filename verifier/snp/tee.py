@@ -45,7 +45,11 @@ def build(section: SnpSection, surroundings: Surroundings) -> SnpVerifier:
     """
     return SnpVerifier(
         snp_settings(section),
-        CollateralStore(section.collateral_dir or surroundings.collateral, surroundings.fetcher),
+        CollateralStore(
+            section.collateral_dir or surroundings.collateral,
+            surroundings.fetcher,
+            sources=surroundings.sources,
+        ),
         extra_anchors=certificate_files(section.extra_anchors, what="[snp] extra_anchors"),
     )
 

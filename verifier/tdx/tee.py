@@ -31,7 +31,11 @@ def build(section: TdxSection, surroundings: Surroundings) -> TdxVerifier:
     """
     return TdxVerifier(
         tdx_settings(section),
-        intel_endorsements(section.collateral_dir or surroundings.collateral, surroundings.fetcher),
+        intel_endorsements(
+            section.collateral_dir or surroundings.collateral,
+            surroundings.fetcher,
+            sources=surroundings.sources,
+        ),
         extra_anchors=certificate_files(section.extra_anchors, what="[tdx] extra_anchors"),
     )
 

@@ -12,9 +12,9 @@ Order of a look-up: memory, folder, fetch (if there is a fetcher). A file that c
 Invariants, besides those of ``verifier.endorsements.store``:
 
 * A VCEK belongs to one chip and TCB for ever: it is kept without end, and never asked for again.
-* A list that is at hand and in force is not asked for in a request: it is renewed beside them in time
-  (``service.collateral_watch``, ``touchstone collateral refresh``). One that has ended is asked for, at most
-  every ten minutes.
+* A list that is at hand and in force is not asked for in a request: ``service.collateral_watch`` and
+  ``touchstone collateral refresh`` renew it in time. One that has ended is asked for, at most every ten
+  minutes.
 * A failed fetch of a list leaves the one at hand in force until its own next update; a failed fetch of a
   VCEK raises. Neither is ever taken for "not revoked" or "not needed".
 * URLs are built from constants, configured bases and parsed evidence (hex and small numbers).

@@ -366,28 +366,40 @@ thousands := {
 	"8": 32768, "9": 36864, "a": 40960, "b": 45056, "c": 49152, "d": 53248, "e": 57344, "f": 61440,
 }
 
-##### Hygon CSV
+##### Hygon CSV: a version 1 report's values count together with a known measurement alone
 
 executables := 3 if {
-	met(input.csv.measure, query_reference_value("csv_measure"))
+	csv_measured
 }
 
 # The guest's policy names the oldest firmware interface that it runs on.
 hardware := 2 if {
+	csv_authentic
 	met(input.csv.policy.api_major, query_reference_value("csv_api_major"))
 	met(input.csv.policy.api_minor, query_reference_value("csv_api_minor"))
 }
 
-# Not to be debugged, its key not shared, its registers encrypted, not to be sent to another machine.
+# Not to be debugged, its key and its ASID not shared, its registers encrypted, not to be sent to another machine.
 configuration := 3 if {
-	input.csv.policy.nodbg in yes
-	input.csv.policy.noks in yes
-	input.csv.policy.es in yes
-	input.csv.policy.nosend in yes
-	input.csv.policy.csv in yes
+	csv_authentic
+	input.csv.policy.nodbg == 1
+	input.csv.policy.noks == 1
+	input.csv.policy.es == 1
+	input.csv.policy.nosend == 1
+	input.csv.policy.asid_reuse == 0
 }
 
-yes := {"1", "true", 1, true}
+csv_measured if {
+	met(input.csv.measure, query_reference_value("csv_measure"))
+}
+
+csv_authentic if {
+	input.csv.version == "2"
+}
+
+csv_authentic if {
+	csv_measured
+}
 
 ##### Arm CCA
 

@@ -46,6 +46,17 @@ def test_an_altered_certificate_is_refused() -> None:
         vendor_roots.check(_pem(entry.file), msgspec.structs.replace(entry, sha256="0" * 64))
 
 
+def test_certificates_that_are_no_x509_are_recorded_by_their_bytes() -> None:
+    on_disk = {str(path.relative_to(_FOLDER)) for path in _FOLDER.rglob("*.cert")}
+    assert on_disk == {entry.file for entry in vendor_roots.raw_sources()}
+    for entry in vendor_roots.raw_sources():
+        data = vendor_roots.load_raw(entry.file)
+        with pytest.raises(InvalidSetting, match="digest"):
+            vendor_roots.check_raw(data[:-1] + bytes([data[-1] ^ 1]), entry)
+    with pytest.raises(InvalidSetting):
+        vendor_roots.load_raw("hygon/other.cert")
+
+
 @pytest.mark.parametrize("file", ["amd/ark-rome.pem", "../__init__.py", "SOURCES.toml", ""])
 def test_what_is_not_recorded_is_not_loaded(file: str) -> None:
     with pytest.raises(InvalidSetting):

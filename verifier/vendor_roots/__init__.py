@@ -2,7 +2,8 @@
 
 One PEM per certificate lies beside ``SOURCES.toml``, which names for each the registry package it was
 read from and the SHA-256 of its DER. ``load`` compares that digest at every load, so that a file changed
-on disk is refused instead of trusted. Nothing is ever fetched into here at run time.
+on disk is refused instead of trusted; ``load_raw`` does so for formats that are no X.509. Nothing is ever
+fetched into here at run time.
 """
 
 from __future__ import annotations
@@ -52,8 +53,38 @@ class VendorCertificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 @cache
 def sources() -> tuple[VendorCertificate, ...]:
     """Every certificate carried, with its source."""
-    document = tomllib.loads((_folder() / _SOURCES).read_text(encoding="utf-8"))
-    return msgspec.convert(tuple(document["certificate"]), tuple[VendorCertificate, ...])
+    return _recorded("certificate")
+
+
+@cache
+def raw_sources() -> tuple[VendorCertificate, ...]:
+    """Every certificate carried that is no X.509, with its source; ``sha256`` is of the whole file."""
+    return _recorded("raw")
+
+
+@cache
+def load_raw(file: str) -> bytes:
+    """The bytes of a certificate that is no X.509 (Hygon), their digest compared with the recorded one.
+
+    Raises:
+        InvalidSetting: not listed, unreadable, or not the bytes that were recorded.
+    """
+    entry = next((source for source in raw_sources() if source.file == file), None)
+    if entry is None:
+        raise InvalidSetting(f"no vendor certificate {file} is recorded")
+    return check_raw((_folder() / file).read_bytes(), entry)
+
+
+def check_raw(data: bytes, entry: VendorCertificate) -> bytes:
+    """Compare the SHA-256 of ``data`` with ``entry``; returns ``data``.
+
+    Raises:
+        InvalidSetting: it is another.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != entry.sha256:
+        raise _altered(entry, digest)
+    return data
 
 
 @cache
@@ -81,11 +112,20 @@ def check(pem: bytes, entry: VendorCertificate) -> x509.Certificate:
         raise InvalidSetting(f"vendor certificate {entry.file} cannot be parsed") from error
     digest = hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
     if digest != entry.sha256:
-        raise InvalidSetting(
-            f"vendor certificate {entry.file} has digest {digest}, recorded is {entry.sha256}",
-            advice="The installation was altered: install the package again.",
-        )
+        raise _altered(entry, digest)
     return certificate
+
+
+def _recorded(table: str) -> tuple[VendorCertificate, ...]:
+    document = tomllib.loads((_folder() / _SOURCES).read_text(encoding="utf-8"))
+    return msgspec.convert(tuple(document[table]), tuple[VendorCertificate, ...])
+
+
+def _altered(entry: VendorCertificate, digest: str) -> InvalidSetting:
+    return InvalidSetting(
+        f"vendor certificate {entry.file} has digest {digest}, recorded is {entry.sha256}",
+        advice="The installation was altered: install the package again.",
+    )
 
 
 def _folder() -> Traversable:

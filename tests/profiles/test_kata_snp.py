@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from testkit.snp_firmware import SnpFirmware
-from tests.profiles.world import ProfileServer, Release, commits, failed, not_affirmed, request_of, serve, vector
+from tests.profiles.world import ProfileServer, Release, commits, failed, not_affirmed, request_of, serve, values_of, vector
 from tests.provenance.derivation import material
 from tests.service.harness import NOW
 from verifier.snp.products import Tcb
@@ -39,11 +39,7 @@ def _publish(server: ProfileServer, release: Release, version: int) -> dict[str,
         (request_of("kata-snp", "derive-init-data.json", release.group), ("init-data",)),
     ]
     server.release(release, steps, _artefacts(version))
-    found: dict[str, list[str]] = {}
-    for item in server.client.get("/v1/reference-values", limit=100).json["items"]:
-        if item["group"] == release.group:
-            found.setdefault(item["name"], []).append(item["value"])
-    return found
+    return values_of(server, release.group)
 
 
 @pytest.fixture(scope="module")

@@ -200,6 +200,15 @@ def serve(profile: str, folder: Path, **sections: Any) -> ProfileServer:
     return server
 
 
+def values_of(server: ProfileServer, group: str) -> dict[str, list[Any]]:
+    """The reference values of a release that the server keeps, by name."""
+    found: dict[str, list[Any]] = {}
+    for item in server.client.get("/v1/reference-values", limit=500).json["items"]:
+        if item["group"] == group:
+            found.setdefault(item["name"], []).append(item["value"])
+    return found
+
+
 def vector(answer: Answer) -> dict[str, int]:
     """The trust vector of a result, from its token; claims that say nothing are left out."""
     claims = decode_unverified(answer.json["token"])

@@ -328,18 +328,22 @@ def enclave_report(**fields: Any) -> bytes:
 
 def sgx_extension(values: Mapping[str, Any]) -> bytes:
     """The PCK's extension, DER."""
-    tcb = [_pair(f"2.{place}", _integer(svn)) for place, svn in enumerate(values["components"], 1)]
-    tcb += [_pair("2.17", _integer(values["pcesvn"])), _pair("2.18", _der(4, bytes(values["components"])))]
-    flags = [_pair(f"7.{place}", _der(1, b"\xff")) for place in (1, 2, 3)]
+    tcb = [sgx_pair(f"2.{place}", _integer(svn)) for place, svn in enumerate(values["components"], 1)]
+    tcb += [
+        sgx_pair("2.17", _integer(values["pcesvn"])),
+        sgx_pair("2.18", _der(4, bytes(svn & 0xFF for svn in values["components"]))),
+    ]
+    flags = [sgx_pair(f"7.{place}", _der(1, b"\xff")) for place in (1, 2, 3)]
     return _der(
         0x30,
-        _pair("1", _der(4, values["ppid"])),
-        _pair("2", _der(0x30, *tcb)),
-        _pair("3", _der(4, values["pceid"])),
-        _pair("4", _der(4, values["fmspc"])),
-        _pair("5", _der(10, b"\x01")),
-        _pair("6", _der(4, values["instance"])),
-        _pair("7", _der(0x30, *flags)),
+        sgx_pair("1", _der(4, values["ppid"])),
+        sgx_pair("2", _der(0x30, *tcb)),
+        sgx_pair("3", _der(4, values["pceid"])),
+        sgx_pair("4", _der(4, values["fmspc"])),
+        sgx_pair("5", _der(10, b"\x01")),
+        sgx_pair("6", _der(4, values["instance"])),
+        sgx_pair("7", _der(0x30, *flags)),
+        values.get("more", b""),
     )
 
 
@@ -412,7 +416,8 @@ def _distribution_point() -> x509.CRLDistributionPoints:
     return x509.CRLDistributionPoints([x509.DistributionPoint([address], None, None, None)])
 
 
-def _pair(suffix: str, value: bytes) -> bytes:
+def sgx_pair(suffix: str, value: bytes) -> bytes:
+    """One member of the PCK's extension: identifier below Intel's arc, and value."""
     return _der(0x30, _oid(f"{ARC}.{suffix}"), value)
 
 

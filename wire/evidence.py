@@ -54,6 +54,10 @@ class TpmEvidence(EvidenceDocument, frozen=True, tag="tpm"):
         ek_chain: its intermediates (DER, leaf's issuer first), base64url each.
         credential_secret: what TPM2_ActivateCredential gave back for the challenge's credential,
             base64url. Proves that the AK lives in the TPM of ``ek_certificate``.
+        ak_certificate: certificate of the attestation key itself (IAK, or a cloud's; DER), base64url.
+        ak_chain: its intermediates (DER, leaf's issuer first), base64url each.
+        idevid_certificate: the device's initial identity (IDevID; DER), base64url; with ``ak_certificate``.
+        idevid_chain: its intermediates.
     """
 
     quote: str
@@ -65,6 +69,10 @@ class TpmEvidence(EvidenceDocument, frozen=True, tag="tpm"):
     ek_certificate: str | None = None
     ek_chain: tuple[str, ...] = ()
     credential_secret: str | None = None
+    ak_certificate: str | None = None
+    ak_chain: tuple[str, ...] = ()
+    idevid_certificate: str | None = None
+    idevid_chain: tuple[str, ...] = ()
 
 
 class SampleEvidence(EvidenceDocument, frozen=True, forbid_unknown_fields=False, tag="sample"):

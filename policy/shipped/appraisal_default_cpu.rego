@@ -155,11 +155,13 @@ tdx_registers if {
 	})) > 0
 }
 
-# The log was replayed against the registers by the verifier.
+# The log was replayed against the registers by the verifier. The digest says which kernel it is; the event's
+# words about its path are covered by nothing. Registers as a log numbers them: 2 is RTMR 1, 3 is RTMR 2; 4, which
+# the guest extends as it likes, proves nothing.
 tdx_kernel if {
 	event := input.tdx.uefi_event_logs[_]
+	event.index == 2
 	event.type_name == "EV_EFI_BOOT_SERVICES_APPLICATION"
-	"File(kernel)" in event.details.device_paths
 	event.digests[_].digest in kernels
 }
 
@@ -177,6 +179,7 @@ kernels contains value if {
 
 tdx_command_line if {
 	event := input.tdx.uefi_event_logs[_]
+	event.index in {2, 3}
 	event.type_name == "EV_EVENT_TAG"
 	event.details.string == "LOADED_IMAGE::LoadOptions"
 	event.digests[_].digest in command_lines
@@ -401,29 +404,32 @@ csv_authentic if {
 	csv_measured
 }
 
-##### Arm CCA
+##### Arm CCA: byte strings as lower-case hex, which CoCo's own claims (input.cca.realm) have in base64
 
 executables := 3 if {
-	measurement := input.cca.realm["cca-realm-initial-measurement"]
-	met(measurement, query_reference_value("cca_realm_initial_measurement"))
+	met(input.cca.rim, query_reference_value("cca_realm_initial_measurement"))
 }
 
-# Life cycle 0x3000 to 0x30ff: secured. Each piece of the platform's firmware is known.
+# The implementation of the platform and each piece of its firmware are known.
 hardware := 2 if {
-	implementation := input.cca.platform["cca-platform-implementation-id"]
-	met(implementation, query_reference_value("cca_platform_implementation_id"))
-	lifecycle := input.cca.platform["cca-platform-lifecycle"]
-	is_number(lifecycle)
-	lifecycle >= 12288
-	lifecycle <= 12543
-	components := input.cca.platform["cca-platform-sw-components"]
+	cca_secured
+	met(input.cca.implementation_id, query_reference_value("cca_platform_implementation_id"))
+	components := input.cca.sw_components
 	is_array(components)
 	count(components) > 0
 	known := [component |
-		component := input.cca.platform["cca-platform-sw-components"][_]
-		component["measurement-value"] in cca_components
+		component := input.cca.sw_components[_]
+		component.value in cca_components
 	]
 	count(known) == count(components)
+	count(intersection(cca_groups)) > 0
+}
+
+# Life cycle 0x3000 to 0x30ff: secured, that is not to be debugged.
+cca_secured if {
+	is_number(input.cca.lifecycle)
+	input.cca.lifecycle >= 12288
+	input.cca.lifecycle <= 12543
 }
 
 # What is registered, as a set.
@@ -438,9 +444,15 @@ cca_components contains value if {
 	value := registered[_]
 }
 
+# Of each piece of firmware, the releases that it belongs to.
+cca_groups contains groups if {
+	component := input.cca.sw_components[_]
+	groups := reference_groups("cca_platform_sw_component", component.value)
+}
+
 configuration := 2 if {
-	settings := input.cca.platform["cca-platform-config"]
-	met(settings, query_reference_value("cca_platform_config"))
+	cca_secured
+	met(input.cca.config, query_reference_value("cca_platform_config"))
 }
 
 ##### Any TEE

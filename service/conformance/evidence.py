@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from common.checks import Verdict
-from common.errors import Malformed, TooLarge, TouchstoneError, UnknownField, registry
+from common.errors import DuplicateKey, Malformed, TooLarge, TouchstoneError, UnknownField, registry
 from service.conformance.case_files import UnknownOperation
 from service.conformance.outcome import FAIL, PASS, Outcome, case_id, unsupported
 from verifier import errors
@@ -28,6 +28,7 @@ _CLASSES: Final[Mapping[str, frozenset[str]]] = {
     Malformed.code: frozenset({"parse_error"}),
     TooLarge.code: frozenset({"parse_error"}),
     UnknownField.code: frozenset({"parse_error"}),
+    DuplicateKey.code: frozenset({"parse_error"}),
     errors.UnsupportedEvidence.code: frozenset({"unsupported_format"}),
     errors.SignatureInvalid.code: frozenset({"signature_invalid", "tpm_signature_invalid"}),
     errors.ReportDataMismatch.code: frozenset({"report_data_mismatch", "nonce_mismatch"}),

@@ -30,11 +30,13 @@ SNP = {
 }
 LOG = [
     {
+        "index": 2,
         "type_name": "EV_EFI_BOOT_SERVICES_APPLICATION",
-        "details": {"device_paths": ["Vendor(x)", "File(kernel)"]},
+        "details": {},
         "digests": [{"alg": "SHA-384", "digest": "ke"}],
     },
     {
+        "index": 3,
         "type_name": "EV_EVENT_TAG",
         "details": {"string": "LOADED_IMAGE::LoadOptions"},
         "digests": [{"alg": "SHA-384", "digest": "cl"}],
@@ -234,13 +236,11 @@ CASES: dict[str, Case] = {
         "default_cpu",
         "cca",
         {
-            "realm": {"cca-realm-initial-measurement": "rim"},
-            "platform": {
-                "cca-platform-implementation-id": "impl",
-                "cca-platform-lifecycle": 12291,
-                "cca-platform-config": "cfg",
-                "cca-platform-sw-components": [{"measurement-value": "one"}, {"measurement-value": "two"}],
-            },
+            "rim": "rim",
+            "implementation_id": "impl",
+            "lifecycle": 12291,
+            "config": "cfg",
+            "sw_components": [{"value": "one"}, {"value": "two"}],
         },
         {
             "cca_realm_initial_measurement": ["rim"],

@@ -45,7 +45,7 @@ class CsvClaims(TypedDict, total=False):
         user_pubkey_digest: SM3 of the guest owner's session key; zeros without a session.
         vm_id: the guest owner's name of the VM.
         vm_version: the guest owner's version of it.
-        report_data: 64 bytes.
+        report_data: 64 bytes; in the form of Confidential Containers alone, ``input.report_data`` in ours.
         mnonce: the guest's own nonce; no proof of freshness.
         measure: launch measurement, SM3.
         sig_usage: 4 bytes, little endian.
@@ -111,8 +111,13 @@ def report_claims(report: Report) -> CsvClaims:
 
 
 def csv_claims(report: Report, chain: VerifiedChain) -> CsvClaims:
-    """The ``csv`` member of the policy input."""
-    return report_claims(report) | {"cek": chain.identity.partition(":")[2]}
+    """The ``csv`` member of the policy input, without the report data.
+
+    That is ``input.report_data``: the guest chooses it, and no reference value may be held against it.
+    """
+    claims = report_claims(report)
+    del claims["report_data"]
+    return claims | {"cek": chain.identity.partition(":")[2]}
 
 
 def common_claims(report: Report) -> CommonClaims:

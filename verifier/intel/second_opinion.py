@@ -42,6 +42,7 @@ _POLICIES: Final = (
     "Reserved bits in TD attributes are set",
     "PKS is enabled",
     "KL is enabled",
+    "Invalid MR service TD",
     "No matching TCB level found",
     "TCB status is invalid: Revoked",
 )

@@ -115,7 +115,7 @@ def decode(opened: Opened, form: type[_Parsed], member: str) -> _Parsed:
     """
     try:
         return msgspec.json.decode(opened.signed, type=form)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: not UTF-8
         raise CollateralInvalid(f"{member} is not of the published form: {error}") from error
 
 
@@ -147,7 +147,7 @@ def _members(body: bytes, member: str) -> tuple[bytes, bytes]:
         signed, signature = bytes(raw[member]), msgspec.json.decode(raw["signature"], type=str)
     except InputError as error:
         raise CollateralInvalid(error.message) from error
-    except (KeyError, msgspec.MsgspecError) as error:
+    except (KeyError, msgspec.MsgspecError, ValueError) as error:
         raise CollateralInvalid(f"the document has not {member} and its signature") from error
     if len(signature) != _SIGNATURE_HEX or not signature.isascii() or not signature.isalnum():
         raise CollateralInvalid(f"the signature of {member} is not 64 bytes in hex")

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from common.errors import Malformed
 from verifier.errors import CollateralInvalid, CollateralMismatch
 from verifier.intel.pck import COMPONENTS
 from verifier.intel.signed_json import Opened, Signer, decode
@@ -264,7 +263,7 @@ def _tcb(level: _Level, version: int) -> _Tcb:
         return _Tcb(flat["pcesvn"], tuple(components))
     except KeyError as error:
         raise CollateralInvalid(f"a level of the TCB info lacks {error}") from error
-    except (msgspec.MsgspecError, Malformed) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise CollateralInvalid(f"a level of the TCB info is not of the published form: {error}") from error
 
 

@@ -65,7 +65,7 @@ def load_certificate(der: bytes) -> x509.Certificate:
         _ = (certificate.not_valid_after_utc, certificate.not_valid_before_utc)
         _ = certificate.signature_hash_algorithm
     except _PARSE_ERRORS as error:
-        raise Malformed("the EK certificate or an intermediate cannot be parsed") from error
+        raise Malformed("a certificate of the TPM or an intermediate cannot be parsed") from error
     return certificate
 
 
@@ -74,8 +74,10 @@ def build_path(
     intermediates: list[x509.Certificate],
     roots: Sequence[x509.Certificate],
     checks: Checks,
+    *,
+    name: str = "tpm.ek",
 ) -> list[x509.Certificate]:
-    """The chain, leaf first and a configured root last, every link verified.
+    """The chain, leaf first and a configured root last, every link verified; ``name`` prefixes the records.
 
     Raises:
         RootUntrusted: it does not end at one of ``roots``.
@@ -85,25 +87,25 @@ def build_path(
     for issuer in intermediates:
         if issuer in roots:  # sent along though it is configured
             break
-        _check_link(path, issuer, checks)
+        _check_link(path, issuer, checks, name)
         path.append(issuer)
     last = path[-1]
     root = next((root for root in roots if _issued_by(last, root)), None)
     checks.require(
-        "tpm.ek.root",
+        f"{name}.root",
         root is not None,
         RootUntrusted,
         expected=[item.fingerprint(hashes.SHA256()).hex() for item in roots],
         observed=last.issuer.rfc4514_string(),
-        source="configuration: ek_roots",
-        note="" if root is not None else "the EK certificate does not chain to a configured root",
+        source="settings: ek_roots, ak_roots",
+        note="" if root is not None else "the certificate does not chain to a configured root",
     )
     assert root is not None
-    _check_link(path, root, checks)
+    _check_link(path, root, checks, name)
     return [*path, root]
 
 
-def _check_link(path: list[x509.Certificate], issuer: x509.Certificate, checks: Checks) -> None:
+def _check_link(path: list[x509.Certificate], issuer: x509.Certificate, checks: Checks, name: str) -> None:
     subject = path[-1]
     constraints = extension_of(issuer, x509.BasicConstraints)
     usage = extension_of(issuer, x509.KeyUsage)
@@ -118,7 +120,7 @@ def _check_link(path: list[x509.Certificate], issuer: x509.Certificate, checks: 
         and _issued_by(subject, issuer)
     )
     checks.require(
-        f"tpm.ek.chain.{below}",
+        f"{name}.chain.{below}",
         ok,
         CertificateInvalid,
         expected="issued by the next certificate: a CA, SHA-256 or stronger, no unknown critical extension",
@@ -139,7 +141,9 @@ def _critical(certificate: x509.Certificate) -> list[x509.Extension[x509.Extensi
     return [extension for extension in certificate.extensions if extension.critical]
 
 
-def check_dates(path: list[x509.Certificate], now: datetime, checks: Checks) -> None:
+def check_dates(
+    path: list[x509.Certificate], now: datetime, checks: Checks, *, name: str = "tpm.ek"
+) -> None:
     """Demand that every certificate of ``path`` is valid at ``now``.
 
     Raises:
@@ -148,7 +152,7 @@ def check_dates(path: list[x509.Certificate], now: datetime, checks: Checks) -> 
     for position, certificate in enumerate(path):
         start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         checks.require(
-            f"tpm.ek.not_before.{position}",
+            f"{name}.not_before.{position}",
             start <= now,
             CertificateNotYetValid,
             expected=f"at or after {start.isoformat()}",
@@ -156,7 +160,7 @@ def check_dates(path: list[x509.Certificate], now: datetime, checks: Checks) -> 
             source="RFC 5280 section 4.1.2.5",
         )
         checks.require(
-            f"tpm.ek.not_after.{position}",
+            f"{name}.not_after.{position}",
             now <= end,
             CertificateExpired,
             expected=f"at or before {end.isoformat()}",

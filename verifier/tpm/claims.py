@@ -61,6 +61,11 @@ class TpmClaims(TypedDict):
     ek_digest: NotRequired[str]
     ek_manufacturer: NotRequired[str]
     ek_model: NotRequired[str]
+    device_type: NotRequired[str]
+    device_serial: NotRequired[str]
+    device_manufacturer: NotRequired[str]
+    device_model: NotRequired[str]
+    idevid_digest: NotRequired[str]
     event_log: NotRequired[dict[str, Any]]
     ima: NotRequired[dict[str, Any]]
 
@@ -94,7 +99,20 @@ def tpm_claims(
         claims["ek_digest"] = trust.ek.spki_sha256.hex()
         claims["ek_manufacturer"] = trust.ek.manufacturer
         claims["ek_model"] = trust.ek.model
-    return claims | logs
+    return claims | _device_claims(trust) | logs
+
+
+def _device_claims(trust: AttestationKeyTrust) -> dict[str, Any]:
+    """What the certificate of the attestation key, and the device's identity, say."""
+    claims: dict[str, Any] = {}
+    key = trust.certificate
+    if key is not None and key.device is not None:
+        claims |= {"device_type": key.device.type, "device_serial": key.device.serial}
+    if key is not None and key.manufacturer is not None:
+        claims |= {"device_manufacturer": key.manufacturer, "device_model": key.model}
+    if trust.device is not None:
+        claims["idevid_digest"] = trust.device.spki_sha256.hex()
+    return claims
 
 
 def common_claims(values: PcrValues) -> CommonClaims:

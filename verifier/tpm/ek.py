@@ -1,13 +1,13 @@
 """Endorsement-key certificates: profile, chain to a configured root, dates.
 
 Order: sizes; the leaf's profile; one issuer after the other up to a configured root (compared by bytes,
-never taken from the evidence); dates; the key.
+never taken from the evidence); dates; revocation; the key.
 
 Sources: TCG EK Credential Profile 2.5, section 3.2 (fields), 3.2.9 (subjectAltName), 3.2.16 (EKU);
 RFC 5280 sections 4.2.1.3 and 4.2.1.6. The chain's rules are in ``verifier.tpm.chain``.
 
-Not done: revocation (few TPM vendors publish CRLs, and none is fetched here); name constraints and
-certificate policies (a chain with them marked critical is refused).
+Not done: fetching of revocation lists; name constraints and certificate policies (a chain with them marked
+critical is refused).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from common.errors import TooLarge
 from verifier.errors import CertificateInvalid
 from verifier.tpm.chain import build_path, check_dates, extension_of, load_certificate
 from verifier.tpm.public import spki_of
+from verifier.tpm.revocation import Mode, require_not_revoked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ _TPM_MANUFACTURER: Final = ObjectIdentifier("2.23.133.2.1")  # EK profile 3.2.9
 _TPM_MODEL: Final = ObjectIdentifier("2.23.133.2.2")
 _TPM_VERSION: Final = ObjectIdentifier("2.23.133.2.3")
 
-_MAX_CHAIN_BYTES: Final = 32 << 10
+MAX_CHAIN_BYTES: Final = 32 << 10
 _MAX_INTERMEDIATES: Final = 5  # with the leaf: six certificates
 _MIN_RSA_BITS: Final = 2048
 _X509_V3: Final = x509.Version.v3
@@ -53,7 +54,7 @@ class EkCertificate(msgspec.Struct, frozen=True):
     Attributes:
         key: the endorsement key.
         spki_sha256: SHA-256 of its SubjectPublicKeyInfo: the TPM's identity.
-        certificates: SHA-256 of each certificate relied on, hex, leaf first, root last.
+        certificates: SHA-256 of each certificate relied on, hex, leaf first, root last; then of each list.
         not_after: earliest end of validity among them.
         manufacturer: TPM manufacturer of the subjectAltName (``id:`` and hex of four characters).
         model: TPM model of the subjectAltName.
@@ -85,6 +86,9 @@ def verify_ek_certificate(
     roots: Sequence[x509.Certificate],
     now: datetime,
     checks: Checks,
+    *,
+    lists: Sequence[x509.CertificateRevocationList] = (),
+    revocation: Mode = "if-present",
 ) -> EkCertificate:
     """Verify an EK certificate at ``now``.
 
@@ -94,25 +98,32 @@ def verify_ek_certificate(
         roots: trusted certificates.
         now: instant at which every certificate must be valid.
         checks: where the checks are recorded.
+        lists: revocation lists at hand.
+        revocation: whether every issuer must have one.
 
     Raises:
         Malformed: not a certificate. TooLarge: over 32 KiB in all.
         CertificateInvalid: outside the EK profile, or a link of the chain does not hold.
         RootUntrusted: the chain does not end at one of ``roots``.
         CertificateExpired, CertificateNotYetValid: by ``now``.
+        CertificateRevoked, CrlMissing, CrlInvalid, CrlExpired: by ``lists``.
     """
-    if len(leaf_der) + sum(map(len, chain_der)) > _MAX_CHAIN_BYTES:
-        raise TooLarge(f"EK certificates of more than {_MAX_CHAIN_BYTES} bytes")
+    if len(leaf_der) + sum(map(len, chain_der)) > MAX_CHAIN_BYTES:
+        raise TooLarge(f"EK certificates of more than {MAX_CHAIN_BYTES} bytes")
     leaf = load_certificate(leaf_der)
     manufacturer, model = _check_profile(leaf, checks)
     path = build_path(leaf, [load_certificate(der) for der in chain_der], roots, checks)
     check_dates(path, now, checks)
+    relied = require_not_revoked(path, lists, revocation, name="tpm.ek", now=now, checks=checks)
     key = _endorsement_key(leaf, checks)
     return EkCertificate(
         key=key,
         spki_sha256=hashlib.sha256(spki_of(key)).digest(),
-        certificates=tuple(item.fingerprint(hashes.SHA256()).hex() for item in path),
-        not_after=min(item.not_valid_after_utc for item in path),
+        certificates=(
+            *(item.fingerprint(hashes.SHA256()).hex() for item in path),
+            *(item.sha256 for item in relied),
+        ),
+        not_after=min([item.not_valid_after_utc for item in path] + [item.next_update for item in relied]),
         manufacturer=manufacturer,
         model=model,
     )
@@ -137,7 +148,7 @@ def _check_profile(leaf: x509.Certificate, checks: Checks) -> tuple[str, str]:
         observed=[usage.dotted_string for usage in usages or ()],
         source=f"{_SOURCE}.16",
     )
-    names = _tpm_names(leaf)
+    names = tpm_names(leaf)
     checks.require(
         "tpm.ek.subject_alternative_name",
         names is not None,
@@ -150,7 +161,8 @@ def _check_profile(leaf: x509.Certificate, checks: Checks) -> tuple[str, str]:
     return names
 
 
-def _tpm_names(leaf: x509.Certificate) -> tuple[str, str] | None:
+def tpm_names(leaf: x509.Certificate) -> tuple[str, str] | None:
+    """TPM manufacturer and model of a subjectAltName; None where it does not name both, and the version."""
     try:
         extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:

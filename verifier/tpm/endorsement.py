@@ -62,6 +62,8 @@ def parse_endorsement(endorsement: TpmEndorsement, settings: TpmSettings, now: d
         settings.ek_roots,
         now,
         checks,
+        lists=settings.lists.current(),
+        revocation=settings.revocation,
     )
     return EndorsedKey(
         ek=certificate.key,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 (pydantic resolves it at run time)
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import Field
 
 from verifier.reading import certificate_files, hex_set
 from verifier.tee import TeeSection
+from verifier.tpm.revocation import FolderLists, Lists
+from verifier.tpm.roots import certificate_folder
 from verifier.tpm.settings import TpmSettings
 
 _SHA256_BYTES: Final = 32
@@ -19,6 +21,22 @@ class TpmSection(TeeSection):
 
     ek_roots: tuple[Path, ...] = Field(
         default=(), description="PEM files of the roots at which an EK certificate's chain must end."
+    )
+    ek_roots_dir: Path | None = Field(
+        default=None,
+        description="Folder of such roots (`*.pem`, `*.crt`, `*.cer`, `*.der`), read at the start.",
+    )
+    ak_roots: tuple[Path, ...] = Field(
+        default=(),
+        description="PEM files of the roots of attestation keys' own certificates and of IDevIDs.",
+    )
+    crl_dir: Path | None = Field(
+        default=None,
+        description="Folder of revocation lists of all issuers, one per file; changes are seen.",
+    )
+    revocation: Literal["if-present", "require"] = Field(
+        default="if-present",
+        description="Use a list where its issuer has one, or demand one of every issuer.",
     )
     ak_names: tuple[str, ...] = Field(
         default=(),
@@ -55,7 +73,13 @@ def tpm_settings(section: TpmSection) -> TpmSettings:
     return TpmSettings(
         ak_names=hex_set(section.ak_names, "[tpm] ak_names"),
         ak_spki_sha256=hex_set(section.ak_spki_sha256, "[tpm] ak_spki_sha256", _SHA256_BYTES),
-        ek_roots=certificate_files(section.ek_roots, what="[tpm] ek_roots"),
+        ek_roots=(
+            *certificate_files(section.ek_roots, what="[tpm] ek_roots"),
+            *certificate_folder(section.ek_roots_dir, what="[tpm] ek_roots_dir"),
+        ),
+        ak_roots=certificate_files(section.ak_roots, what="[tpm] ak_roots"),
+        lists=Lists() if section.crl_dir is None else FolderLists(section.crl_dir),
+        revocation=section.revocation,
         pcr_selection=dict(section.pcr_selection),
         require_event_log=section.require_event_log,
         allow_unquoted_events=section.allow_unquoted_events,

@@ -10,6 +10,7 @@ from cryptography import x509  # noqa: TC002 (msgspec resolves it at run time)
 from common.errors import InvalidSetting
 from verifier.tpm.algorithms import BANK_HASHES
 from verifier.tpm.attest import PCR_COUNT
+from verifier.tpm.revocation import Lists, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,10 @@ class TpmSettings(msgspec.Struct, frozen=True, kw_only=True):
         ak_spki_sha256: SHA-256 of the SubjectPublicKeyInfo of trusted attestation keys. Covers the key
             alone: that it is restricted to TPM-made structures is the operator's word then.
         ek_roots: certificates at which an EK certificate's chain must end.
+        ak_roots: certificates at which the chain of an attestation key's own certificate, and of a device's
+            identity, must end. Whoever is trusted with this decides alone which keys are in a TPM.
+        lists: revocation lists of all issuers.
+        revocation: ``require`` a current list of every issuer below the roots, or use one ``if-present``.
         pcr_selection: bank to the registers that a quote must cover, exactly.
         allow_sha1_banks: whether ``pcr_selection`` may name the SHA-1 bank.
         require_event_log: refuse evidence without an event log.
@@ -43,6 +48,9 @@ class TpmSettings(msgspec.Struct, frozen=True, kw_only=True):
     ak_names: frozenset[bytes] = frozenset()
     ak_spki_sha256: frozenset[bytes] = frozenset()
     ek_roots: tuple[x509.Certificate, ...] = ()
+    ak_roots: tuple[x509.Certificate, ...] = ()
+    lists: Lists = msgspec.field(default_factory=Lists)
+    revocation: Mode = "if-present"
     pcr_selection: dict[str, tuple[int, ...]] = msgspec.field(default_factory=default_selection)
     allow_sha1_banks: bool = False
     require_event_log: bool = False

@@ -74,9 +74,11 @@ TEE: Final = Tee(
     identities=frozenset({"trusted_aks"}),
     checks=(
         (
-            "attestation key: allow-list, or EK certificate chain and activated credential",
+            "attestation key: allow-list, its own certificate, or an EK's and an activated credential",
             "TPM 2.0 Part 1 section 24",
         ),
+        ("device identity beside it: same hardware module, same roots", "TCG DevID 1.0; IEEE 802.1AR"),
+        ("revocation: every list at hand of every issuer below the root", "RFC 5280 6.3"),
         ("key attributes: restricted signing key that cannot leave the TPM", "TPM 2.0 Part 1 section 25"),
         ("signature over the bytes received", "TPM 2.0 Part 2 section 11.3"),
         ("magic, type, extraData", "TPM 2.0 Part 2 section 10.12"),

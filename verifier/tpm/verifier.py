@@ -32,7 +32,7 @@ from verifier.tpm.claims import common_claims, tpm_claims
 from verifier.tpm.eventlog import MAX_LOG_BYTES
 from verifier.tpm.ima import MAX_IMA_BYTES
 from verifier.tpm.public import parse_public
-from verifier.tpm.trust import AttestationKeyTrust, trust_attestation_key
+from verifier.tpm.trust import trust_attestation_key
 from wire.evidence import TpmEvidence
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ class TpmVerifier:
             floors=floors,
             bound=bound_to(expected),
             init_data=bound_init_data,
-            endorsements=() if trust.ek is None else trust.ek.certificates,
-            not_after=_not_after(trust),
+            endorsements=trust.endorsements,
+            not_after=trust.not_after,
             identity=trust.identity,
             tee_pubkey=bound_key(expected),
         )
@@ -195,7 +195,3 @@ def _bind_init_data(
     )
     floors["configuration"] = _CONFIGURATION_UNAVAILABLE
     return "unsupported"
-
-
-def _not_after(trust: AttestationKeyTrust) -> datetime | None:
-    return None if trust.ek is None else trust.ek.not_after

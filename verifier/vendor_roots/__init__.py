@@ -64,7 +64,7 @@ def raw_sources() -> tuple[VendorCertificate, ...]:
 
 @cache
 def load_raw(file: str) -> bytes:
-    """The bytes of a certificate that is no X.509 (Hygon), their digest compared with the recorded one.
+    """The bytes of a certificate that is no X.509 (Hygon, AMD), their digest compared.
 
     Raises:
         InvalidSetting: not listed, unreadable, or not the bytes that were recorded.

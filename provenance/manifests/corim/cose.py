@@ -18,10 +18,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-from cbor2 import CBORTag
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-
+from common import cose
+from common.cose import ALG, COSE_SIGN1_TAG, KID, X5CHAIN
 from provenance.errors import (
     ManifestMalformed,
     SignerCertificateInvalid,
@@ -36,10 +34,14 @@ if TYPE_CHECKING:
 
     from provenance.keys import VerificationKey
 
-COSE_SIGN1_TAG: Final = 18  # RFC 9052 section 2
+__all__ = [
+    "ALG", "ALGORITHMS", "CONTENT", "CONTENT_TYPE", "CORIM_META", "COSE_SIGN1_TAG", "CWT_CLAIMS", "KID",
+    "X5CHAIN", "Sign1", "parse", "verify", "verify_with_certificate",
+]  # fmt: skip
+
 CONTENT_TYPE: Final = "application/rim+cbor"  # draft-ietf-rats-corim-11 section 11.12.1
-# IANA COSE Header Parameters.
-ALG, CRIT, CONTENT, KID, CORIM_META, CWT_CLAIMS, X5CHAIN = 1, 2, 3, 4, 8, 15, 33
+# IANA COSE Header Parameters, beside those of ``common.cose``.
+CONTENT, CORIM_META, CWT_CLAIMS = 3, 8, 15
 _KNOWN: Final = frozenset({ALG, CONTENT, KID, CORIM_META, CWT_CLAIMS, X5CHAIN})
 # Algorithm of a key in the trust policy to the IANA COSE algorithm numbers that mean it. RS256 (-257) is
 # deprecated in COSE (RFC 8812 section 2), so PKCS #1 v1.5 keys sign no CoRIM.
@@ -53,23 +55,10 @@ ALGORITHMS: Final = {
 # RFC 9053 section 2.1: r and s, each as long as the curve's order.
 _COORDINATE_BYTES: Final = {"ecdsa-p256-sha256": 32, "ecdsa-p384-sha384": 48, "ecdsa-p521-sha512": 66}
 _MAX_CHAIN: Final = 8
-_PARTS: Final = 4
 
 
-class Sign1(msgspec.Struct, frozen=True):
-    """A parsed message; nothing in it is verified.
-
-    Attributes:
-        protected: the protected header's bytes, as signed.
-        header: the same, decoded.
-        payload: the bytes that are signed.
-        signature: raw.
-    """
-
-    protected: bytes
-    header: dict[Any, Any]
-    payload: bytes
-    signature: bytes
+class Sign1(cose.Sign1, frozen=True):
+    """A parsed message of a CoRIM; nothing in it is verified."""
 
     @property
     def chain(self) -> tuple[bytes, ...]:
@@ -86,11 +75,6 @@ class Sign1(msgspec.Struct, frozen=True):
             raise ManifestMalformed("x5chain is not a certificate, or a list of one to eight")
         return tuple(chain)
 
-    @property
-    def to_be_signed(self) -> bytes:
-        """Sig_structure (RFC 9052 section 4.4), without external data."""
-        return cbor.encode(["Signature1", self.protected, b"", self.payload])
-
 
 def parse(data: bytes) -> Sign1:
     """Decode a message.
@@ -99,24 +83,18 @@ def parse(data: bytes) -> Sign1:
         ManifestMalformed: see the module's text.
         StatementUnsigned: the signature is empty.
     """
-    value = cbor.decode(data, what="the signed CoRIM", tags=frozenset({COSE_SIGN1_TAG}) | _HEADER_TAGS)
-    if not isinstance(value, CBORTag) or value.tag != COSE_SIGN1_TAG:
-        raise ManifestMalformed("the signed CoRIM is not a COSE_Sign1 with tag 18")
-    parts = value.value
-    if not isinstance(parts, list) or len(parts) != _PARTS:
-        raise ManifestMalformed("a COSE_Sign1 has four elements")
-    protected, unprotected, payload, signature = parts
-    if not isinstance(protected, bytes) or not isinstance(signature, bytes):
-        raise ManifestMalformed("the protected header or the signature is not a byte string")
-    if not isinstance(unprotected, dict) or unprotected:
-        raise ManifestMalformed(
-            "the unprotected header is not an empty map: what is not signed is not read"
-        )
-    if not isinstance(payload, bytes):
-        raise ManifestMalformed("the payload is not attached")
-    if not signature:
+    message = cose.parse(
+        data,
+        what="the signed CoRIM",
+        kind=Sign1,
+        tags=_HEADER_TAGS,
+        limits=cbor.LIMITS,
+        error=ManifestMalformed,
+    )
+    if not message.signature:
         raise StatementUnsigned("the COSE signature is empty")
-    return Sign1(protected, _header(protected), payload, signature)
+    _require_header(message.header)
+    return message
 
 
 def verify(message: Sign1, keys: Sequence[tuple[str, VerificationKey]]) -> VerificationKey:
@@ -167,14 +145,7 @@ def verify_with_certificate(message: Sign1, key: VerificationKey) -> None:
 _HEADER_TAGS: Final = frozenset({1, 32})
 
 
-def _header(protected: bytes) -> dict[Any, Any]:
-    header = cbor.decode(protected, what="the protected header", tags=_HEADER_TAGS)
-    if not isinstance(header, dict):
-        raise ManifestMalformed("the protected header is not a map")
-    if CRIT in header:
-        raise ManifestMalformed(
-            "the protected header has critical parameters (crit), and none is understood"
-        )
+def _require_header(header: dict[Any, Any]) -> None:
     unknown = set(header) - _KNOWN
     if unknown:
         raise ManifestMalformed(f"the protected header has parameters that are not read: {_shown(unknown)}")
@@ -185,7 +156,6 @@ def _header(protected: bytes) -> dict[Any, Any]:
         raise ManifestMalformed(f"the content type is not {CONTENT_TYPE}")
     if KID in header and not (isinstance(header[KID], bytes) and header[KID]):
         raise ManifestMalformed("the key id is not a byte string")
-    return header
 
 
 def _is_named(kid: object, name: str, key: VerificationKey) -> bool:
@@ -198,10 +168,8 @@ def _holds(key: VerificationKey, signature: bytes, message: bytes) -> bool:
     width = _COORDINATE_BYTES.get(key.algorithm)
     if width is None:
         return key.verifies(signature, message)
-    if len(signature) != 2 * width:
-        return False
-    r, s = int.from_bytes(signature[:width], "big"), int.from_bytes(signature[width:], "big")
-    return key.verifies(encode_dss_signature(r, s), message)
+    der = cose.dss_signature(signature, width)
+    return der is not None and key.verifies(der, message)
 
 
 def _shown(labels: set[Any]) -> str:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 
 from common.errors import TouchstoneError
+from testkit.csv_platform import CsvPlatform
 from verifier.csv.certificates import parse_ca_certificate, parse_csv_certificate
 from verifier.csv.coco import CsvCocoForm
 from verifier.csv.report import parse_report
@@ -40,7 +41,19 @@ def _coco(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "csv_report": _report,
-    "csv_certificates": _certificates,
-    "csv_coco": _coco,
+    "csv-report": _report,
+    "csv-certificates": _certificates,
+    "csv-coco": _coco,
+}
+_PLATFORM = CsvPlatform()
+SEEDS = {
+    "csv-report": [
+        b"\1" + _PLATFORM.report(1, masked=True),
+        b"\2" + _PLATFORM.report(2),
+        _PLATFORM.report(1),
+    ],
+    "csv-certificates": [_PLATFORM.hrk, _PLATFORM.hsk, _PLATFORM.cek, _PLATFORM.pek],
+    "csv-coco": [
+        b'{"attestation_report":{"magic":[0],"flags":0,"data":[0]},"cert_chain":{"pek":{}},"serial_number":[65]}'
+    ],
 }

@@ -7,9 +7,12 @@ import contextlib
 from common.errors import TouchstoneError
 from testkit.swtpm import spec_id_record
 from verifier.tpm.attest import parse_quote, parse_signature
+from verifier.tpm.chain import load_certificate
 from verifier.tpm.eventlog import parse_event_log, replay
 from verifier.tpm.ima import parse_ima_log
+from verifier.tpm.names_der import hardware_module_name, permanent_identifier
 from verifier.tpm.public import parse_public
+from verifier.tpm.revocation import load_list
 from verifier.tpm.spki import public_of_spki
 
 _HEADER = spec_id_record(["sha256", "sha384"])
@@ -45,7 +48,21 @@ def ima(data: bytes) -> None:
         parse_ima_log(data)
 
 
+def hardware_names(data: bytes) -> None:
+    for parse in (hardware_module_name, permanent_identifier):
+        with contextlib.suppress(TouchstoneError):
+            parse(data)
+
+
+def certificates(data: bytes) -> None:
+    for parse in (load_certificate, load_list):
+        with contextlib.suppress(TouchstoneError):
+            parse(data)
+
+
 TARGETS = {
+    "tpm-hardware-names": hardware_names,
+    "tpm-certificates": certificates,
     "tpm-quote": quote,
     "tpm-signature": signature,
     "tpm-public": public,

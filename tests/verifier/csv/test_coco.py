@@ -11,65 +11,27 @@ import pytest
 
 from common.encoding import b64_encode, b64url_decode
 from common.errors import Malformed, TooLarge
-from testkit.csv_platform import SERIAL_NUMBER, CsvPlatform, ReportFields
+from testkit.csv_coco import coco_document
+from testkit.csv_platform import SERIAL_NUMBER, CsvPlatform
 from tests.verifier.csv.conftest import NOW
 from verifier.csv.coco import CsvCocoForm
-from verifier.csv.coco_json import CA_CERTIFICATE, CSV_CERTIFICATE, Number, Octets, Pair, to_bytes
+from verifier.csv.coco_json import CSV_CERTIFICATE, to_bytes
 from verifier.csv.verifier import CsvVerifier
 from verifier.model import Unbound
 
 _FORM = CsvCocoForm()
 
 
-def _json(data: bytes, layout: Any) -> Any:
-    """A structure as serde writes it: the inverse of what is tested."""
-    value, rest = _taken(data, layout)
-    assert rest == b""
-    return value
-
-
-def _taken(data: bytes, layout: Any) -> tuple[Any, bytes]:
-    if isinstance(layout, Octets):
-        return list(data[: layout.size]), data[layout.size :]
-    if isinstance(layout, Number):
-        return int.from_bytes(data[: layout.size], "little"), data[layout.size :]
-    if isinstance(layout, Pair):
-        first, data = _taken(data, layout.layout)
-        second, data = _taken(data, layout.layout)
-        return [first, second], data
-    members = {}
-    for name, part in layout:
-        members[name], data = _taken(data, part)
-    return members, data
-
-
 @pytest.fixture(scope="module")
 def document(platform: CsvPlatform) -> dict[str, Any]:
-    return _document(platform, 2)
-
-
-def _document(platform: CsvPlatform, version: int) -> dict[str, Any]:
-    magic = bytes(16) if version == 1 else b"ATTESTATION_EXT\0"
-    report = platform.report(version, ReportFields())
-    return {
-        "attestation_report": {"magic": list(magic), "flags": version - 1, "data": list(report)},
-        "cert_chain": {
-            "hsk_cek": {
-                "hsk": _json(platform.hsk, CA_CERTIFICATE),
-                "cek": _json(platform.cek, CSV_CERTIFICATE),
-            },
-            "pek": _json(platform.pek, CSV_CERTIFICATE),
-        },
-        "serial_number": list(SERIAL_NUMBER.encode().ljust(64, b"\0")),
-        "cc_eventlog": None,
-    }
+    return coco_document(platform, 2)
 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_the_bytes_are_rebuilt_and_verify(
     verifier: CsvVerifier, platform: CsvPlatform, version: int
 ) -> None:
-    evidence = _FORM.evidence_of(_document(platform, version))
+    evidence = _FORM.evidence_of(coco_document(platform, version))
     assert evidence.version == version
     assert b64url_decode(evidence.hsk_cek or "") == platform.hsk_cek
     assert b64url_decode(evidence.pek or "") == platform.pek
@@ -81,7 +43,7 @@ def test_the_bytes_are_rebuilt_and_verify(
 
 
 def test_version_1_may_come_in_the_extended_form(platform: CsvPlatform) -> None:
-    document = _document(platform, 1)
+    document = coco_document(platform, 1)
     document["attestation_report"]["magic"] = list(b"ATTESTATION_EXT\0")
     assert _FORM.evidence_of(document).version == 1
 

@@ -92,6 +92,7 @@ def test_a_good_report_gives_claims_identity_and_no_floor(
     assert claims["cek"] == cek
     assert verified.claims["report_data"] == DATA.hex()
     assert "init_data" not in verified.claims
+    assert "report_data" not in claims  # no reference value may be compared with it
     assert claims.keys() <= TEE.claims.__annotations__.keys()
 
 

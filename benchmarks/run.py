@@ -9,6 +9,7 @@ import warnings
 _ALL = (
     "appraisal_in_process",
     "policy_engines",
+    "tdx_quote",
     "bundle_verifications",
     "guest_size",
     "reference_values",

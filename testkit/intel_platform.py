@@ -109,6 +109,22 @@ class IntelPlatform:
         """The root with its key."""
         return self._root
 
+    def twin_of_root(self) -> bytes:
+        """PEM of another certificate of the root's name and key."""
+        key = self._root.key
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(self.root.subject)
+            .issuer_name(self.root.subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(_START)
+            .not_valid_after(_START + 2 * _LIFE)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
+            .add_extension(_usage(authority=True), critical=True)
+        )
+        return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
     def issue(
         self,
         name: str,

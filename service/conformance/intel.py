@@ -60,7 +60,6 @@ _MORE_CLASSES: Final[Mapping[str, frozenset[str]]] = {
     errors.TcbStatusRefused.code: frozenset(
         {"tcb_out_of_date", "tcb_configuration_and_sw_hardening_needed"}
     ),
-    errors.SecondOpinionDiffers.code: frozenset({"signature_invalid"}),
 }
 
 

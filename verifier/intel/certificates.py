@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtensionOID, NameOID, SignatureAlgorithmOID
 
-from common.errors import InvalidSetting, Malformed, TooLarge
+from common.errors import InputError, InvalidSetting, Malformed, TooLarge
 from verifier import vendor_roots
 from verifier.errors import CertificateInvalid, RootUntrusted
 
@@ -38,6 +38,7 @@ CA_NAMES: Final = {
 TCB_SIGNING_NAME: Final = "Intel SGX TCB Signing"
 MAX_CHAIN_BYTES: Final = 16 * 1024
 _MAX_CERTIFICATES: Final = 4
+_MAX_ISSUER_CHAIN: Final = 2
 _ROOT_FILE: Final = "intel/sgx-root-ca.pem"
 _NAME: Final = frozenset(
     {
@@ -105,11 +106,36 @@ class Anchors:
                 if last.issuer == anchor.certificate.subject and _is_issued(last, anchor.key):
                     return anchor
             raise RootUntrusted(f"{what} does not lead to a pinned root")
-        spki = _spki(last)
         for anchor in self._all:
-            if anchor.spki == spki and anchor.certificate.subject == last.subject:
+            if is_anchor(last, anchor):
                 return anchor
         raise RootUntrusted(f"the root of {what} is not a pinned one")
+
+
+def is_anchor(certificate: x509.Certificate, anchor: Anchor) -> bool:
+    """Whether a certificate is an anchor's, or another one of its name and key, signed by that key."""
+    if certificate.public_bytes(Encoding.DER) == anchor.certificate.public_bytes(Encoding.DER):
+        return True
+    return (
+        certificate.subject == certificate.issuer == anchor.certificate.subject
+        and _spki(certificate) == anchor.spki
+        and _is_issued(certificate, anchor.key)
+    )
+
+
+def load_issuer_chain(data: bytes, anchor: Anchor, what: str) -> x509.Certificate:
+    """The first certificate of a chain of one that the anchor issued and, maybe, the anchor.
+
+    Raises:
+        CertificateInvalid: not that.
+    """
+    try:
+        chain = load_chain(data, what)
+    except InputError as error:
+        raise CertificateInvalid(error.message) from error
+    if len(chain) > _MAX_ISSUER_CHAIN or any(not is_anchor(last, anchor) for last in chain[1:]):
+        raise CertificateInvalid(f"{what} is not one certificate and the root")
+    return chain[0]
 
 
 def intel_root() -> Anchor:
@@ -133,7 +159,10 @@ def load_chain(data: bytes, what: str) -> tuple[x509.Certificate, ...]:
     if blocks.pop().strip() or any(not block.lstrip().startswith(_BEGIN) for block in blocks):
         raise Malformed(f"{what} holds something other than PEM certificates")
     try:
-        return tuple(x509.load_pem_x509_certificates(text))
+        chain = tuple(x509.load_pem_x509_certificates(text))
+        for certificate in chain:
+            _require_readable(certificate)
+        return chain
     except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise Malformed(f"{what} holds a certificate that cannot be parsed") from error
 
@@ -223,6 +252,18 @@ def common_name(name: x509.Name) -> str:
     if len(common) != 1 or len(fixed) != len(_NAME) or frozenset(fixed) != _NAME:
         raise CertificateInvalid("the distinguished name is not of Intel's form")
     return str(common[0])
+
+
+def _require_readable(certificate: x509.Certificate) -> None:
+    """Read what the library parses only when it is asked for, so that it fails here or never.
+
+    Raises:
+        ValueError, UnsupportedAlgorithm, InvalidVersion: a field cannot be parsed.
+    """
+    for name in (certificate.subject, certificate.issuer):
+        list(name)
+    _ = (certificate.version, certificate.serial_number, certificate.signature_algorithm_oid)
+    _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
 
 def _is_issued(certificate: x509.Certificate, key: ec.EllipticCurvePublicKey) -> bool:

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from common import strict_json
-from common.errors import InputError, Malformed
+from common.errors import Malformed
 from verifier.errors import (
     CertificateExpired,
-    CertificateInvalid,
     CertificateNotYetValid,
     CollateralInvalid,
 )
@@ -26,7 +25,7 @@ from verifier.intel.certificates import (
     Anchor,
     check_authority,
     intel_root,
-    load_chain,
+    load_issuer_chain,
     require_issued,
     validity,
 )
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
 MAX_COLLATERAL_BYTES: Final = 2 << 20
 _DOCUMENTS: Final = ("tcb_info", "qe_identity")
-_MAX_CHAIN: Final = 2
 
 
 class SignedDocument(msgspec.Struct, frozen=True):
@@ -156,53 +154,6 @@ class FixedEndorsements:
         self._floors[tee, fmspc] = max(number, self.evaluation_floor(tee, fmspc))
 
 
-class CarriedEndorsements:
-    """A store first, and what came with the evidence where it has nothing.
-
-    The store's high-water marks hold for both. What a guest carries raises none: anybody can have an early
-    document, and would lock the store's own out.
-
-    Args:
-        store: the port.
-        carried: what came with the evidence.
-    """
-
-    def __init__(self, store: IntelEndorsements, carried: FixedEndorsements) -> None:
-        """Keep both."""
-        self._store = store
-        self._carried = carried
-        self._carried_numbers: set[tuple[str, bytes]] = set()
-
-    def tcb_info(self, tee: str, fmspc: bytes, now: datetime) -> SignedDocument | None:
-        """The store's, or the carried one."""
-        stored = self._store.tcb_info(tee, fmspc, now)
-        if stored is None:
-            self._carried_numbers.add((tee, fmspc))
-            return self._carried.tcb_info(tee, fmspc, now)
-        return stored
-
-    def qe_identity(self, tee: str, now: datetime) -> SignedDocument | None:
-        """The store's, or the carried one."""
-        return self._store.qe_identity(tee, now) or self._carried.qe_identity(tee, now)
-
-    def pck_crl(self, ca: str, now: datetime) -> SignedDocument | None:
-        """The store's, or the carried one."""
-        return self._store.pck_crl(ca, now) or self._carried.pck_crl(ca, now)
-
-    def root_crl(self, now: datetime) -> bytes | None:
-        """The store's, or the carried one."""
-        return self._store.root_crl(now) or self._carried.root_crl(now)
-
-    def evaluation_floor(self, tee: str, fmspc: bytes) -> int:
-        """The store's."""
-        return self._store.evaluation_floor(tee, fmspc)
-
-    def note_evaluation(self, tee: str, fmspc: bytes, number: int) -> None:
-        """Only of what the store gave."""
-        if (tee, fmspc) not in self._carried_numbers:
-            self._store.note_evaluation(tee, fmspc, number)
-
-
 class PckList(msgspec.Struct, frozen=True):
     """A PCK authority's revocation list, verified together with that authority.
 
@@ -301,14 +252,8 @@ def open_qe_identity(document: SignedDocument, tee: str, anchor: Anchor) -> QeId
 
 def open_pck_crl(document: SignedDocument, ca: str, anchor: Anchor) -> PckList:
     """What of ``check_pck_crl`` does not depend on the time."""
-    try:
-        chain = load_chain(document.chain, "the issuer chain of the PCK revocation list")
-    except InputError as error:
-        raise CertificateInvalid(error.message) from error
     name = next(name for name, value in CA_NAMES.items() if value == ca)
-    if len(chain) > _MAX_CHAIN:
-        raise CertificateInvalid("the issuer chain of the PCK revocation list is not authority and root")
-    issuer = chain[0]
+    issuer = load_issuer_chain(document.chain, anchor, "the issuer chain of the PCK revocation list")
     key = check_authority(issuer, name)
     require_issued(issuer, anchor.certificate, anchor.key, name)
     crl = verify_list(document.body, issuer.subject, key, f"the revocation list of the PCK {ca} CA")

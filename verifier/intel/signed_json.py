@@ -23,7 +23,6 @@ from common import strict_json
 from common.errors import InputError
 from verifier.errors import (
     CertificateExpired,
-    CertificateInvalid,
     CertificateNotYetValid,
     CollateralExpired,
     CollateralInvalid,
@@ -32,7 +31,7 @@ from verifier.intel.certificates import (
     TCB_SIGNING_NAME,
     Anchor,
     check_leaf,
-    load_chain,
+    load_issuer_chain,
     require_issued,
     sha256_of,
     validity,
@@ -41,7 +40,6 @@ from verifier.intel.certificates import (
 
 MAX_BODY_BYTES: Final = 512 * 1024
 _SIGNATURE_HEX: Final = 128
-_MAX_CHAIN: Final = 2
 _Parsed = TypeVar("_Parsed")
 
 
@@ -91,13 +89,7 @@ def open_document(body: bytes, issuer_chain: bytes, member: str, anchor: Anchor)
         CollateralInvalid: not one JSON object with the member and a signature, or not signed by the signer.
     """
     signed, signature = _members(body, member)
-    try:
-        chain = load_chain(issuer_chain, f"the issuer chain of {member}")
-    except InputError as error:
-        raise CertificateInvalid(error.message) from error
-    if len(chain) > _MAX_CHAIN:
-        raise CertificateInvalid(f"the issuer chain of {member} is not TCB signing and root")
-    leaf = chain[0]
+    leaf = load_issuer_chain(issuer_chain, anchor, f"the issuer chain of {member}")
     key = check_leaf(leaf, TCB_SIGNING_NAME)
     require_issued(leaf, anchor.certificate, anchor.key, TCB_SIGNING_NAME)
     if not verify_raw(key, signature, signed):

@@ -40,19 +40,19 @@ from verifier.intel.checks import (
     require_quoting_enclave,
 )
 from verifier.intel.collateral import Collateral, CollateralReader
-from verifier.intel.endorsements import CarriedEndorsements, FixedEndorsements
 from verifier.intel.evaluation import TcbResult, evaluate
 from verifier.intel.findings import Findings, assess_platform
 from verifier.intel.quote import SGX, TDX, Quote, QuoteSignature, parse_quote
 from verifier.intel.second_opinion import DcapQvl, Opinion
 from verifier.intel.td import TdBody
+from verifier.intel.transport import CarriedEndorsements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cryptography import x509
 
-    from verifier.intel.endorsements import IntelEndorsements
+    from verifier.intel.endorsements import FixedEndorsements, IntelEndorsements
     from verifier.intel.second_opinion import SecondOpinion
     from verifier.intel.settings import PlatformSettings
 

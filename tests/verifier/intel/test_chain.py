@@ -6,7 +6,9 @@ import hashlib
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,6 +67,32 @@ def test_intels_names_alone_are_nothing(platform: IntelPlatform) -> None:
 def test_the_root_may_be_left_out(platform: IntelPlatform) -> None:
     pem = platform.pck.pem + platform.authorities["platform"].pem
     assert failed(verify_td(platform, _with_chain(platform, pem))) == []
+
+
+def test_another_certificate_of_the_same_root(platform: IntelPlatform) -> None:
+    """Intel's root exists in two certificates of one key: either may end a chain, a damaged one may not."""
+    twin = platform.twin_of_root()
+    pem = platform.pck.pem + platform.authorities["platform"].pem
+    assert failed(verify_td(platform, _with_chain(platform, pem + twin))) == []
+    damaged = x509.load_pem_x509_certificate(twin).public_bytes(Encoding.DER)
+    damaged = damaged[:-1] + bytes((damaged[-1] ^ 1,))
+    text = x509.load_der_x509_certificate(damaged).public_bytes(Encoding.PEM)
+    with pytest.raises(RootUntrusted):
+        verify_td(platform, _with_chain(platform, pem + text))
+    chain = platform.signing.pem + text
+    document = SignedDocument(platform.signed("tcbInfo", platform.tcb_info()).body, chain)
+    with pytest.raises(CertificateInvalid):
+        verify_td(platform, endorsements=platform.endorsements(tcb_info=document))
+
+
+def test_a_name_that_cannot_be_read(platform: IntelPlatform) -> None:
+    """The library parses names when they are asked for: text that is no UTF-8 fails only then."""
+    der_ = platform.authorities["platform"].certificate.public_bytes(Encoding.DER)
+    broken = der_.replace(b"\x0c\x11Intel Corporation", b"\x0c\x11Intel Corporati\xff\xff")
+    assert broken != der_
+    text = x509.load_der_x509_certificate(broken).public_bytes(Encoding.PEM)
+    with pytest.raises((Malformed, CertificateInvalid)):
+        verify_td(platform, _with_chain(platform, platform.pck.pem + text + platform.root_key.pem))
 
 
 def test_order_and_number_of_certificates(platform: IntelPlatform) -> None:

@@ -28,7 +28,6 @@ from verifier.errors import (
 )
 from verifier.intel.certificates import Anchors
 from verifier.intel.endorsements import (
-    CarriedEndorsements,
     FixedEndorsements,
     SignedDocument,
     check_pck_crl,
@@ -39,6 +38,7 @@ from verifier.intel.endorsements import (
 from verifier.intel.folder import FolderEndorsements
 from verifier.intel.signed_json import Opened, Signer
 from verifier.intel.tcb_info import read_tcb_info
+from verifier.intel.transport import CarriedEndorsements
 
 from .helpers import failed, verify_enclave, verify_td
 
@@ -47,6 +47,12 @@ def _info(platform: IntelPlatform, tee: str = "tdx", **changes: Any) -> FixedEnd
     return platform.endorsements(
         tee, tcb_info=platform.signed("tcbInfo", platform.tcb_info(tee, **changes))
     )
+
+
+def _with(platform: IntelPlatform, name: str, document: Any) -> FixedEndorsements:
+    """All collateral, with one document of it replaced."""
+    changes: dict[str, Any] = {name: document}
+    return platform.endorsements(**changes)
 
 
 def _identity(platform: IntelPlatform, **changes: Any) -> FixedEndorsements:
@@ -65,12 +71,12 @@ def _identity(platform: IntelPlatform, **changes: Any) -> FixedEndorsements:
 )
 def test_nothing_may_be_missing(platform: IntelPlatform, name: str, error: type[TouchstoneError]) -> None:
     with pytest.raises(error):
-        verify_td(platform, endorsements=platform.endorsements(**{name: None}))
+        verify_td(platform, endorsements=_with(platform, name, None))
 
 
 @pytest.mark.parametrize("member", ["tcbInfo", "enclaveIdentity"])
 def test_unsigned_and_wrongly_signed(platform: IntelPlatform, stranger: IntelPlatform, member: str) -> None:
-    """Abuse case 17: unsigned, changed, signed by the PCK's authority, by a PCK, by another's TCB signing."""
+    """Abuse case 17: unsigned, changed, signed by a PCK, its authority, the root, another's TCB signing."""
     value = platform.tcb_info() if member == "tcbInfo" else platform.qe_identity()
     name = "tcb_info" if member == "tcbInfo" else "qe_identity"
     good = platform.signed(member, value)
@@ -80,14 +86,12 @@ def test_unsigned_and_wrongly_signed(platform: IntelPlatform, stranger: IntelPla
     spaced = good.body.replace(b'"version":', b'"version": ', 1)
     for body in (unsigned, zero, spaced, b"", b"[]", b"{", good.body + b"x"):
         with pytest.raises(CollateralInvalid):
-            verify_td(
-                platform, endorsements=platform.endorsements(**{name: SignedDocument(body, good.chain)})
-            )
+            verify_td(platform, endorsements=_with(platform, name, SignedDocument(body, good.chain)))
     for signer in (platform.pck, platform.authorities["platform"], platform.root_key, stranger.signing):
         with pytest.raises(CertificateInvalid):
             verify_td(
                 platform,
-                endorsements=platform.endorsements(**{name: platform.signed(member, value, signer)}),
+                endorsements=_with(platform, name, platform.signed(member, value, signer)),
             )
 
 

@@ -139,12 +139,13 @@ def test_the_order_in_the_document_does_not_matter(platform: IntelPlatform) -> N
 
 
 def test_a_module_that_intel_does_not_name(platform: IntelPlatform) -> None:
-    for change in (
+    changes: tuple[dict[str, Any], ...] = (
         {"tee_tcb_svn": bytes((5, 9, 2, *bytes(13)))},
         {"tee_tcb_svn": bytes((1, 1, 2, *bytes(13)))},
         {"mr_signer_seam": b"\x01" * 48},
         {"seam_attributes": b"\x01" + bytes(7)},
-    ):
+    )
+    for change in changes:
         with pytest.raises(TcbNotSupported):
             verify_td(platform, platform.td_quote(**change))
 

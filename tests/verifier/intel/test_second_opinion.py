@@ -113,5 +113,5 @@ def test_words_that_are_not_known_are_a_refusal() -> None:
 def test_findings_keep_the_worst_floor() -> None:
     findings = Findings(Checks())
     for value in (32, 96, 33):
-        findings.expect("x", False, {"hardware": value}, expected=1, observed=2, source="s")
+        findings.expect("x", ok=False, floors={"hardware": value}, expected=1, observed=2, source="s")
     assert findings.floors == {"hardware": 96}

@@ -10,11 +10,16 @@ import pytest
 
 from common.checks import Checks
 from common.encoding import b64url_encode
+from common.errors import TouchstoneError
+from service.conformance.case_files import CaseFiles
 from service.conformance.intel import KINDS
 from service.conformance.outcome import Outcome
-from service.conformance.runner import run
+from service.conformance.runner import cases_of, run
 from verifier.errors import CollateralRolledBack, EventLogMismatch
 from verifier.intel.endorsements import FixedEndorsements
+from verifier.intel.second_opinion import Opinion, sorted_out
+from verifier.intel.settings import PlatformSettings
+from verifier.intel.verify import QuoteChecker
 from verifier.model import Unbound
 from verifier.tdx.evidence import TdxEvidence
 from verifier.tdx.settings import TdxSettings
@@ -35,6 +40,43 @@ def test_every_mutation_is_refused_for_its_reason(vectors: Path) -> None:
     outcomes = _outcomes(vectors / "evidence" / "mutations.json")
     assert outcomes
     assert [outcome for outcome in outcomes if not outcome.agree or outcome.got != "fail"] == []
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "mutations.json"])
+def test_dcap_qvl_makes_the_same_of_every_vectors_cryptography(vectors: Path, name: str) -> None:
+    """What ours authenticates it confirms, what ours refuses it refuses: policies and levels set apart."""
+    library = pytest.importorskip("dcap_qvl")
+    manifest = vectors / "evidence" / name
+    compared: Counter[Opinion] = Counter()
+    for case in cases_of(manifest):
+        if case["tee"] not in KINDS or "collateral" not in case["files"]:
+            continue
+        files = CaseFiles(case, manifest.parent)
+        quote, collateral = files.read("evidence"), files.read("collateral")
+        now = datetime.fromisoformat(files.case["verification_time"])
+        try:
+            theirs = library.QuoteCollateralV3.from_json(collateral.decode())
+            library.verify(quote, theirs, int(now.timestamp()))
+            opinion = Opinion.CONFIRMED
+        except ValueError as error:
+            opinion = sorted_out(str(error)).opinion
+        ours = _authenticates(case["tee"], quote, collateral, now)
+        assert ours == (opinion is Opinion.CONFIRMED), case["id"]
+        compared[opinion] += 1
+    assert compared[Opinion.CONFIRMED]
+    assert not compared[Opinion.NONE]
+    assert (name == "manifest.json") or compared[Opinion.REFUSED]
+
+
+def _authenticates(tee: str, quote: bytes, collateral: bytes, now: datetime) -> bool:
+    try:
+        endorsements = FixedEndorsements.from_json(collateral)
+        QuoteChecker(tee, frozenset({3, 4, 5}), PlatformSettings(), endorsements).authenticate(
+            quote, now, Checks()
+        )
+    except TouchstoneError:
+        return False
+    return True
 
 
 def _case(vectors: Path, name: str) -> tuple[bytes, FixedEndorsements]:

@@ -237,7 +237,8 @@ def test_cocos_form(platform: IntelPlatform) -> None:
     evidence = TEE.coco.evidence_of({"quote": b64_encode(quote), "cc_eventlog": b64_encode(b"log")})
     assert evidence == TdxEvidence(quote=b64url_encode(quote), event_log=b64url_encode(b"log"))
     assert TEE.coco.evidence_of({"cc_eventlog": None, "quote": ""}) == TdxEvidence(quote="")
-    for wrong in ({}, [], {"quote": 1}, {"quote": "=A"}, {"quote": "A" * 100_000}):
+    wrongs: tuple[Any, ...] = ({}, [], {"quote": 1}, {"quote": "=A"}, {"quote": "A" * 100_000})
+    for wrong in wrongs:
         with pytest.raises(TouchstoneError):
             TEE.coco.evidence_of(wrong)
     claims = TEE.coco.claims_of(verify_td(platform))

@@ -12,7 +12,17 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from testkit.snp_firmware import SnpFirmware
-from tests.profiles.world import ProfileServer, Release, commits, failed, not_affirmed, request_of, serve, values_of, vector
+from tests.profiles.world import (
+    ProfileServer,
+    Release,
+    commits,
+    failed,
+    not_affirmed,
+    request_of,
+    serve,
+    values_of,
+    vector,
+)
 from tests.provenance.derivation import material
 from tests.service.harness import NOW
 from verifier.snp.products import Tcb
@@ -24,7 +34,9 @@ POLICY = 0x30000  # as Kata's default
 
 
 def _artefacts(version: int) -> dict[str, bytes]:
-    policy = f'version = "0.1.0"\nalgorithm = "sha256"\n\n[data]\n"policy.rego" = "package agent # {version}"\n'
+    policy = (
+        f'version = "0.1.0"\nalgorithm = "sha256"\n\n[data]\n"policy.rego" = "package agent # {version}"\n'
+    )
     return {
         "firmware": material.image(),
         "kernel": material.KERNEL + bytes([version]),
@@ -166,7 +178,9 @@ def test_a_tcb_below_the_floor_is_no_acceptable_hardware(
         Release("kata-snp", "x", "nightly"),
     ],
 )
-def test_what_the_trust_policy_does_not_admit_gives_no_value(server: ProfileServer, release: Release) -> None:
+def test_what_the_trust_policy_does_not_admit_gives_no_value(
+    server: ProfileServer, release: Release
+) -> None:
     artefacts = _artefacts(3)
     answer = server.publish(
         release.provenance(artefacts),

@@ -98,7 +98,8 @@ def quote(platform: IntelPlatform, values: dict[str, list[Any]]) -> Quote:
         collateral = intel.collateral(platform, "tdx", status)
         members = _measured(values) | fields
         return lambda report_data: TdxEvidence(
-            quote=b64url_encode(platform.td_quote(report_data=report_data, **members)), collateral=collateral
+            quote=b64url_encode(platform.td_quote(report_data=report_data, **members)),
+            collateral=collateral,
         )
 
     return make
@@ -157,7 +158,11 @@ def test_another_machine_is_no_approved_configuration(server: ProfileServer, quo
     ],
 )
 def test_values_of_two_releases_do_not_pass_together(
-    server: ProfileServer, quote: Quote, others: dict[str, list[Any]], fields: tuple[str, ...], lost: set[str]
+    server: ProfileServer,
+    quote: Quote,
+    others: dict[str, list[Any]],
+    fields: tuple[str, ...],
+    lost: set[str],
 ) -> None:
     answer = server.appraise(quote(**_measured(others, *fields)))
     assert not_affirmed(answer) == lost

@@ -18,7 +18,9 @@ RUNTIME, NEXT = Enclave("runtime one", flags=PLAIN | KSS), Enclave("runtime two"
 
 
 def _init_data(version: int) -> bytes:
-    text = f'version = "0.1.0"\nalgorithm = "sha512"\n\n[data]\n"image" = "registry.example/app:v{version}"\n'
+    text = (
+        f'version = "0.1.0"\nalgorithm = "sha512"\n\n[data]\n"image" = "registry.example/app:v{version}"\n'
+    )
     return text.encode()
 
 

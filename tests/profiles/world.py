@@ -128,14 +128,18 @@ class ProfileServer:
         body = {
             "envelope": b64url_encode(envelope),
             "artifacts": [
-                {"role": role, "name": role, "data": b64url_encode(data)} for role, data in artefacts.items()
+                {"role": role, "name": role, "data": b64url_encode(data)}
+                for role, data in artefacts.items()
             ],
             "derivation": request,
         }
         return self.client.post("/v1/attestations", body)
 
     def release(
-        self, release: Release, steps: list[tuple[dict[str, Any], tuple[str, ...]]], artefacts: dict[str, bytes]
+        self,
+        release: Release,
+        steps: list[tuple[dict[str, Any], tuple[str, ...]]],
+        artefacts: dict[str, bytes],
     ) -> list[dict[str, Any]]:
         """Publish one build: for each request, the artefacts that it takes."""
         envelope = release.provenance(artefacts)

@@ -1,4 +1,4 @@
-"""Profile ``kata-csv``: the launch measurement is stated by the release workflow, and holds a guest to it."""
+"""Profile ``kata-csv``: the launch measurement is stated by the release workflow."""
 
 from __future__ import annotations
 

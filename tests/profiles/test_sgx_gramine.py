@@ -45,7 +45,7 @@ def test_another_signer_product_or_an_older_version(platform: Platform, fields: 
 
 
 def test_a_version_of_the_one_release_is_too_low_for_the_other(platform: Platform) -> None:
-    # The version that the first release allows, and the second one's enclave: the two are of no one release.
+    # The version that the first release allows, and the second one's enclave: of no one release.
     answer = platform.server.appraise(platform.quote(NEXT, isv_svn=4))
     assert not_affirmed(answer) == {"executables", "configuration"}
 

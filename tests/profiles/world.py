@@ -1,7 +1,7 @@
 """A server with one profile installed as its files say, and a build whose workflow its trust policy names.
 
-Two things differ from a deployment: the public-good Sigstore root is a test authority's, and the settings name the
-test authority of the hardware as an extra anchor, which takes the development profile.
+Two things differ from a deployment: the public-good Sigstore root is a test authority's, and the settings
+name the test authority of the hardware as an extra anchor, which takes the development profile.
 """
 
 from __future__ import annotations

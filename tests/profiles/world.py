@@ -26,7 +26,7 @@ from tests.service.harness import NOW, Answer, Clock, ContractClient
 from verifier.ear import decode_unverified
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from service.composition import Services
     from wire.evidence import EvidenceDocument
@@ -138,7 +138,7 @@ class ProfileServer:
     def release(
         self,
         release: Release,
-        steps: list[tuple[dict[str, Any], tuple[str, ...]]],
+        steps: Sequence[tuple[dict[str, Any], tuple[str, ...]]],
         artefacts: dict[str, bytes],
     ) -> list[dict[str, Any]]:
         """Publish one build: for each request, the artefacts that it takes."""

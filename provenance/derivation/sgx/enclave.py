@@ -11,17 +11,17 @@ Ways in, by the artefacts that are given:
 * ``sigstruct`` and ``sgxs``: the SGXS stream (a complete page list) must hash to the ENCLAVEHASH.
 * ``sgxs`` alone: the measurement alone, for nobody has signed the rest.
 
-Of a SIGSTRUCT go in: the measurement, signer, product, version, and the two identifiers that KSS adds
+Of a SIGSTRUCT are taken: measurement, signer, product, version, and the two identifiers that KSS adds
 (ISVFAMILYID, ISVEXTPRODID; zeros without KSS, as the report then has them). Occlum keeps the MAC of its
-configuration, and with it that of its file systems, in ISVFAMILYID: the measurement alone does not say which
-application such an enclave runs.
+configuration, and with it that of its file systems, in ISVFAMILYID: the measurement alone does not say
+which application such an enclave runs.
 
 An unsigned enclave, and an enclave of Gramine or another toolchain without its SIGSTRUCT, is not
 derivable: how its pages are laid out is decided by a loader that no artefact describes. CONFIGID and
 CONFIGSVN are decided at launch, and are in no artefact either.
 
-Sources: Intel SDM volume 3D, sections 38.10, 38.13 and 40.3; Occlum, docs, boot_flow.md; see the modules that
-this one joins.
+Sources: Intel SDM volume 3D, sections 38.10, 38.13 and 40.3; Occlum, docs, boot_flow.md; see the modules
+that this one joins.
 """
 
 from __future__ import annotations

@@ -57,7 +57,6 @@ hardware := 2 if {
 
 # 96: genuine, and its TCB is not up to date. Stricter than the verifier, which also takes SWHardeningNeeded.
 hardware := 96 if {
-	is_string(input.tdx.tcb_status)
 	input.tdx.tcb_status != "UpToDate"
 }
 

@@ -54,7 +54,6 @@ hardware := 2 if {
 
 # 96: genuine, and its TCB is not up to date. Stricter than the verifier, which also takes SWHardeningNeeded.
 hardware := 96 if {
-	is_string(input.sgx.tcb_status)
 	input.sgx.tcb_status != "UpToDate"
 }
 

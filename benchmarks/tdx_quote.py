@@ -10,6 +10,7 @@ The quotes are real ones of ``../shared/vectors``, or made by a test authority w
 
 from __future__ import annotations
 
+import importlib
 import json
 import statistics
 import time
@@ -17,6 +18,8 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from cryptography import x509
 
 from common.encoding import b64url_encode
 from testkit.intel_platform import IntelPlatform
@@ -43,7 +46,8 @@ class _Sample:
             self.quote = (_CASE / "quote.dat").read_bytes()
             self.collateral = (_CASE / "collateral.json").read_bytes()
             self.now = datetime.fromisoformat(_CASE_TIME)
-            self.source, self.anchors = "a real quote", ()
+            self.source = "a real quote"
+            self.anchors: tuple[x509.Certificate, ...] = ()
             self.root = intel_root().certificate
         else:
             platform = IntelPlatform()
@@ -79,7 +83,7 @@ def _ours(sample: _Sample, *, second: bool) -> Callable[[], object]:
 
 
 def _dcap_qvl(sample: _Sample) -> Callable[[], object]:
-    import dcap_qvl  # noqa: PLC0415 (optional)
+    dcap_qvl: Any = importlib.import_module("dcap_qvl")
     from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
 
     collateral: Any = dcap_qvl.QuoteCollateralV3.from_json(json.dumps(json.loads(sample.collateral)))

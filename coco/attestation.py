@@ -5,7 +5,9 @@
 1. Each request: evidence to our form, what it must be bound to, init-data; then its verifier. Any failure
    ends the whole evaluation: there is no token for a part.
 2. Names: ``<class><n>``, numbered per class in the order of the requests (devices come sorted by TEE name
-   from the KBS, so that names do not depend on chance).
+   from the KBS, so that names do not depend on chance). Evidence of several devices gives a result for
+   each, in its order. A device beside a machine that is not affirming is not recognised
+   (``verifier.composite``).
 3. Policy ``<id>_<class>`` over claims in the reference's form, with the reference values of one snapshot.
 4. One token with every submodule, what each rests on, and how the evidence was bound.
 
@@ -28,6 +30,7 @@ from common import init_data, runtime_data
 from common.errors import Malformed
 from policy.claims import STATUS_ORDER
 from storage.database import to_micros
+from verifier import composite
 from verifier.appraisal import all_relied_on, expiries
 from verifier.ear import new_jti
 from verifier.errors import UnsupportedEvidence
@@ -173,15 +176,18 @@ class AttestationService:
         results: dict[str, Appraisal] = {}
         for request in requests:
             tee = tees.named(request.tee)
-            verified = self._verified(request, tee, session, now)
-            name = f"{tee.tee_class}{counted[tee.tee_class]}"
-            counted[tee.tee_class] += 1
-            results[name] = self._appraiser.judge(verified, now, policy=f"{policy_id}_{tee.tee_class}")
+            for tee_class, verified in self._verified(request, tee, session, now):
+                name = f"{tee_class}{counted[tee_class]}"
+                counted[tee_class] += 1
+                machine = next(iter(results.values())).status if results else None
+                judged = verified if machine is None or tee.primary else composite.beside(machine, verified)
+                results[name] = self._appraiser.judge(judged, now, policy=f"{policy_id}_{tee_class}")
         return self._signed(results, policy_id, session, now)
 
     def _verified(
         self, request: VerificationRequest, tee: Tee, session: KbsSession | None, now: datetime
-    ) -> VerifiedEvidence:
+    ) -> list[tuple[str, VerifiedEvidence]]:
+        """Class and result of each device of the evidence; of a machine's there is one."""
         form = self._forms.get(tee.name)
         if form is None:
             raise UnsupportedEvidence(f"this service is not configured for {tee.name} evidence")
@@ -189,7 +195,22 @@ class AttestationService:
         expected = _expectation(request, session)
         document = _init_data_document(request.init_data)
         claim = _init_data_claim(request.init_data, document)
-        verified = self._appraiser.verify(evidence, expected, claim, now)
+        return [
+            (
+                tee.tee_class if result.device_class == composite.CPU else result.device_class,
+                self._with_claims(request, form, result.evidence, document),
+            )
+            for result in self._appraiser.verify_devices(evidence, expected, claim, now)
+        ]
+
+    def _with_claims(
+        self,
+        request: VerificationRequest,
+        form: CocoForm,
+        verified: VerifiedEvidence,
+        document: init_data.InitData | None,
+    ) -> VerifiedEvidence:
+        """The result with claims in the reference's form."""
         claims = form.claims_of(verified)
         if "init_data" in claims:
             claims = claims | {"init_data_claims": None if document is None else init_data.claims(document)}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from verifier.appraisal import lineage_of
+from verifier.result_claims import lineage_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -11,6 +11,11 @@ different lists of items give one input)::
   another; UTF-8.
 * init-data digest: empty where the guest has none.
 
+Where devices are attested beside the machine, the list has one item more, so that the machine's own
+evidence says which devices' evidence it collected: SHA-256 over the text of their documents, as it is sent.
+The devices' evidence is made first, bound to ``device_digest``: nonce, key and audience under a domain of
+its own, so that no device's evidence passes for a machine's.
+
 The hash is as wide as the field allows and fills it exactly: SHA-512 for the 64-byte report data of
 SNP, TDX and SGX; SHA-256 for TPM extraData, which every TPM 2.0 accepts. Nothing is truncated or
 padded.
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 
 MIN_NONCE_BYTES = 32
 _DOMAIN = b"touchstone-binding-v1"
+_DEVICE_DOMAIN = b"touchstone-device-binding-v1"
 _THUMBPRINT_MEMBERS = {
     "EC": ("crv", "kty", "x", "y"),
     "OKP": ("crv", "kty", "x"),
@@ -65,17 +71,45 @@ def binding_digest(
     tee_pubkey: Mapping[str, object],
     audience: str,
     init_data_digest: bytes = b"",
+    devices_digest: bytes = b"",
     size: int,
 ) -> bytes:
-    """The digest that evidence must carry, of exactly ``size`` bytes (64 or 32).
+    """The digest that a machine's evidence must carry, of exactly ``size`` bytes (64 or 32).
 
     Raises:
         Malformed: the nonce is shorter than ``MIN_NONCE_BYTES``, the key is not a JWK, or there is
             no hash of ``size`` bytes.
     """
+    session = _session(_DOMAIN, nonce, tee_pubkey, audience)
+    devices = (devices_digest,) if devices_digest else ()
+    return _digest((*session, init_data_digest, *devices), size)
+
+
+def device_digest(
+    *, nonce: bytes, tee_pubkey: Mapping[str, object], audience: str, size: int = 32
+) -> bytes:
+    """The digest that the evidence of a device beside the machine must carry, of ``size`` bytes (64 or 32).
+
+    Raises:
+        Malformed: as ``binding_digest``.
+    """
+    return _digest(_session(_DEVICE_DOMAIN, nonce, tee_pubkey, audience), size)
+
+
+def devices_digest(text: str) -> bytes:
+    """What the machine's binding says of the devices: SHA-256 over the text of their documents, as sent."""
+    return hashlib.sha256(text.encode("utf-8")).digest()
+
+
+def _session(
+    domain: bytes, nonce: bytes, tee_pubkey: Mapping[str, object], audience: str
+) -> tuple[bytes, ...]:
     if len(nonce) < MIN_NONCE_BYTES:
         raise Malformed(f"the nonce has {len(nonce)} bytes, at least {MIN_NONCE_BYTES} are needed")
-    items = (_DOMAIN, nonce, jwk_thumbprint(tee_pubkey), audience.encode("utf-8"), init_data_digest)
+    return (domain, nonce, jwk_thumbprint(tee_pubkey), audience.encode("utf-8"))
+
+
+def _digest(items: tuple[bytes, ...], size: int) -> bytes:
     hashed = b"".join(len(item).to_bytes(4, "big") + item for item in items)
     if size == 64:  # noqa: PLR2004 (bytes of SHA-512)
         return hashlib.sha512(hashed).digest()

@@ -13,8 +13,8 @@ Rules, all of them strict:
   there twice, and every event has exactly one digest of each;
 * the log ends at the last byte, or at a tail that is 0xFF to the last byte. "Type 0, register 0" is a
   legal event (EV_PREBOOT_CERT) and ends nothing. For an area of fixed size that a firmware may fill with
-  zeros (CCEL of td-shim) the caller may allow a zero tail too, after a crypto-agile log only: there an
-  event of zeros would lack its digests;
+  zeros (CCEL of td-shim) the caller may allow a zero tail too, with 0xFF before it or without, after a
+  crypto-agile log only: there an event of zeros would lack its digests;
 * EV_NO_ACTION is never extended; a StartupLocality event sets the first value of PCR 0, once, and only
   before PCR 0 is extended.
 
@@ -146,7 +146,7 @@ def parse_event_log(data: bytes, *, zero_tail: bool = False) -> EventLog:
     if first.type == EV_NO_ACTION and first.data.startswith(_SPEC_ID_03):
         sizes = _spec_id(first.data)
         if zero_tail:
-            end = min(end, len(data.rstrip(b"\x00")))
+            end = min(end, len(data.rstrip(b"\x00").rstrip(b"\xff")))
         events = _events(reader, sizes, [], end)
         banks = tuple(name for name, _ in sizes.values())
         return EventLog(banks, events, len(events) + 1, reader.position)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from kms.errors import SessionUnbound
+from policy.claims import STATUS_ORDER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,7 @@ class AttestedSession(msgspec.Struct, frozen=True):
         jti: the result's id.
         jwk: the guest's public key, bound by the evidence.
         nonce: our nonce, bound by the evidence, base64url.
-        status: EAR status.
+        status: EAR status; with devices beside the machine, the worst of all.
         trust_vector: AR4SI claim to value.
         identity: hardware identity, if proven.
         evidence_digest: SHA-256, hex.
@@ -130,7 +131,7 @@ def session_of(claims: Mapping[str, Any]) -> AttestedSession:
         jti=token.jti,
         jwk=token.cnf.jwk,
         nonce=token.eat_nonce,
-        status=appraisal.status,
+        status=_worst(token.submods),
         trust_vector=appraisal.trust_vector,
         identity=additions.identity,
         evidence_digest=additions.evidence_digest,
@@ -138,3 +139,10 @@ def session_of(claims: Mapping[str, Any]) -> AttestedSession:
         snapshot=additions.snapshot,
         references=additions.references,
     )
+
+
+def _worst(submods: Mapping[str, _Submodule]) -> str:
+    """The worst status of all; one that is not EAR's is worse than any."""
+    statuses = [one.status for one in submods.values()]
+    foreign = [one for one in statuses if one not in STATUS_ORDER]
+    return foreign[0] if foreign else max(statuses, key=STATUS_ORDER.index)

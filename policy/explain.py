@@ -4,7 +4,8 @@ For every rule that the entry points rest on, in the order in which they mention
 
 * each clause that held, with its value (of an ``else`` chain the first that held);
 * where none held, the default, or nothing if the rule is undefined;
-* for each clause that did not hold, the first statement at which it failed (``decided`` is false).
+* for each clause that did not hold, the first statement at which it failed (``decided`` is false); not of
+  clauses that say in so many words that they are about another TEE (``input.verification.tee == "..."``).
 
 The parts are the policy's own text, evaluated one by one beside the whole policy; a part that cannot
 stand alone is left out. Functions are not traced: their calls are, in the clauses that make them.
@@ -14,6 +15,7 @@ This serves both engines (they answer equally) and decides nothing.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import regorus
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 _MAX_TEXT: Final = 600
 _PART: Final = "touchstone_part"
 _UNDEFINED: Final = object()
+_OTHER_TEE: Final = re.compile(r'input\.verification\.tee == "[a-z-]+"')
 
 
 def explain(prepared: Prepared, input_json: bytes) -> tuple[RuleTrace, ...]:
@@ -99,6 +102,8 @@ class _Tracer:
                 return
             if not found:
                 text = self._prepared.module.tokens.text(statement.start, statement.end)
+                if _OTHER_TEE.fullmatch(text):
+                    return
                 yield RuleTrace(self._path(name), statement.line, text[:_MAX_TEXT], None, decided=False)
                 return
 

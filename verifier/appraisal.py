@@ -8,7 +8,8 @@
 3. *Policy*: the active appraisal policy, with the reference values of one snapshot that it names.
 4. *Result*: AR4SI trust vector from the policy, then the engine's floors, which no policy can improve.
    A policy that is undefined, fails, or returns something outside AR4SI yields the denying vector.
-5. *Token*: an EAR that names everything the result rests on, expiring no later than any of it.
+5. *Devices*: those beside the machine go through steps 2 to 4 after it (``verifier.composite``).
+6. *Token*: an EAR that names everything the result rests on, expiring no later than any of it.
 
 Every failure of a policy expectation is in the result; every failure of authenticity is an error.
 """
@@ -22,12 +23,22 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
+from common.binding import device_digest, devices_digest
 from common.checks import Check, Verdict
 from common.encoding import b64url_decode, hex_decode
 from common.errors import Malformed, PolicyError, UnavailableError
-from policy.claims import CLAIM_NAMES, apply_floors, parse_extensions, parse_trust_claims, status
+from policy.claims import (
+    CLAIM_NAMES,
+    STATUS_ORDER,
+    apply_floors,
+    parse_extensions,
+    parse_trust_claims,
+    status,
+)
 from policy.port import PolicyKind, canonical_key
 from storage.database import to_micros
+from verifier import composite
+from verifier.composite import DeviceResult, DeviceVerifier
 from verifier.ear import new_jti
 from verifier.errors import UnsupportedEvidence
 from verifier.explanation import explain_appraisal
@@ -35,11 +46,14 @@ from verifier.model import (
     Expectation,
     InitDataClaim,
     ReportDataBinding,
+    RuntimeDataBinding,
     SessionBinding,
     VerifiedEvidence,
 )
 from verifier.records import AppraisalRecord
 from verifier.reference_input import entries
+from verifier.result_claims import token_claims
+from verifier.tees import EVIDENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -88,6 +102,7 @@ class Appraisal(msgspec.Struct, frozen=True):
         explanation: built when asked for.
         extensions: what the policy's ``extensions`` rule came to: name to value.
         relied_on_declared: likewise, of what an administrator declared, where that counts.
+        devices: submodule name to the result of each device beside the machine.
     """
 
     status: str
@@ -104,6 +119,17 @@ class Appraisal(msgspec.Struct, frozen=True):
     relied_on_unverified: tuple[ReferenceValue, ...] = ()
     extensions: dict[str, Any] = {}
     relied_on_declared: tuple[DeclaredReference, ...] = ()
+    devices: dict[str, Appraisal] = {}
+
+    @property
+    def every(self) -> tuple[Appraisal, ...]:
+        """The machine's result and those of its devices."""
+        return (self, *self.devices.values())
+
+    @property
+    def worst(self) -> str:
+        """The worst status of all."""
+        return max((item.status for item in self.every), key=STATUS_ORDER.index)
 
 
 class Appraiser:
@@ -160,11 +186,22 @@ class Appraiser:
             PolicyNotFound: the named policy is not active.
         """
         tee = str(request.evidence.__struct_config__.tag)
-        expected = self._expectation(request, tee, self._verifier_of(tee)[1], now)
+        verifier, size = self._verifier_of(tee)
+        alone = request.nonce is None and request.devices is None
+        if isinstance(verifier, DeviceVerifier) and not alone:
+            raise UnsupportedEvidence(
+                f"{tee} evidence proves nothing of a machine, and binds no session by itself",
+                advice="Send it as `devices`, beside the evidence of the machine.",
+            )
+        expected = self._expectation(request, tee, size, now)
         verified = self.verify(request.evidence, expected, _init_data(request.init_data), now)
-        return self.appraise_verified(
-            verified, now, policy=request.policy, nonce=request.nonce, explain=request.explain
-        )
+        result = self.judge(verified, now, policy=request.policy, explain=request.explain)
+        if request.devices is not None:
+            devices = self._devices(request, request.devices, expected, result.status, now)
+            result = msgspec.structs.replace(result, devices=devices)
+        elif request.device_report_data is not None:
+            raise Malformed("device_report_data goes with devices")
+        return self._signed(result, request.nonce, now)
 
     def verify(
         self, evidence: Evidence, expected: Expectation, init_data: InitDataClaim | None, now: datetime
@@ -237,6 +274,48 @@ class Appraiser:
             result = msgspec.structs.replace(result, explanation=explanation)
         return result
 
+    def verify_devices(
+        self, evidence: Evidence, expected: Expectation, init_data: InitDataClaim | None, now: datetime
+    ) -> tuple[DeviceResult, ...]:
+        """Step 2 for a document that may be of several devices; of a machine's there is one result.
+
+        Raises:
+            UnsupportedEvidence, InputError, EvidenceError, EndorsementError: as ``verify``.
+        """
+        verifier, _ = self._verifier_of(str(evidence.__struct_config__.tag))
+        if isinstance(verifier, DeviceVerifier):
+            return verifier.verify_devices(evidence, expected, init_data, now)
+        return (DeviceResult(composite.CPU, verifier.verify(evidence, expected, init_data, now)),)
+
+    def _devices(
+        self, request: AppraisalRequest, text: str, expected: Expectation, machine: str, now: datetime
+    ) -> dict[str, Appraisal]:
+        """Step 5: every device, bound to the same session as the machine."""
+        bound: Expectation
+        if isinstance(expected, SessionBinding):
+            if request.device_report_data is not None:
+                raise Malformed("device_report_data goes with report_data, not with a nonce")
+            digest = device_digest(
+                nonce=expected.nonce, tee_pubkey=expected.tee_pubkey, audience=self._audience
+            )
+            bound = RuntimeDataBinding(data=digest, nonce=request.nonce, tee_pubkey=expected.tee_pubkey)
+        else:
+            if request.device_report_data is None:
+                raise Malformed("devices beside report_data need device_report_data")
+            bound = ReportDataBinding(hex_decode(request.device_report_data, what="device_report_data"))
+        results: list[DeviceResult] = []
+        for document in composite.documents(text, EVIDENCE):
+            tee = str(document.__struct_config__.tag)
+            if not isinstance(self._verifier_of(tee)[0], DeviceVerifier):
+                raise UnsupportedEvidence(f"{tee} evidence is not of a device")
+            results += self.verify_devices(document, bound, None, now)
+        return {
+            name: self.judge(
+                composite.beside(machine, verified), now, policy=request.policy, explain=request.explain
+            )
+            for name, verified in composite.named(results).items()
+        }
+
     def _verifier_of(self, tee: str) -> tuple[TeeVerifier, int]:
         entry = self._verifiers.get(tee)
         if entry is None:
@@ -256,6 +335,7 @@ class Appraiser:
                 audience=self._audience,
                 credential_secret=spent.credential_secret,
                 pcr_selection=self._challenges.pcr_selection if tee == "tpm" else None,
+                devices=b"" if request.devices is None else devices_digest(request.devices),
             )
         if request.report_data is None or request.tee_pubkey is not None:
             raise Malformed("give nonce and tee_pubkey, or report_data alone")
@@ -292,8 +372,8 @@ class Appraiser:
             self._recorder.record(_record(result, now))
         if self._signer is None:
             return result
-        expires = min([now + self._lifetime, *expiries(result)])
-        claims = _token_claims(result, nonce, self._audience)
+        expires = min([now + self._lifetime, *(end for item in result.every for end in expiries(item))])
+        claims = token_claims(result, nonce, self._audience)
         return msgspec.structs.replace(result, token=self._signer.sign(claims, now=now, expires=expires))
 
 
@@ -395,70 +475,11 @@ def _record(result: Appraisal, now: datetime) -> AppraisalRecord:
         jti=result.jti,
         at=to_micros(now),
         tee=result.evidence.tee,
-        status=result.status,
+        status=result.worst,
         bound=result.evidence.bound,
         identity=result.evidence.identity,
         evidence_digest=result.evidence.evidence_digest,
         policy_digest=result.policy_digest,
         snapshot=result.selection.snapshot,
-        references=all_relied_on(result),
+        references=tuple(dict.fromkeys(one for item in result.every for one in all_relied_on(item))),
     )
-
-
-def _token_claims(result: Appraisal, nonce: str | None, audience: str) -> dict[str, Any]:
-    verified = result.evidence
-    claims: dict[str, Any] = {
-        "aud": audience,
-        "jti": result.jti,
-        "submods": {
-            "cpu0": {
-                "ear.status": result.status,
-                "ear.trustworthiness-vector": result.trust_vector,
-                "ear.appraisal-policy-id": result.policy,
-                "ear.veraison.annotated-evidence": verified.claims,
-            }
-        },
-        "touchstone": {
-            "tee": verified.tee,
-            "bound": verified.bound,
-            "init_data": verified.init_data,
-            "identity": verified.identity,
-            "evidence_digest": verified.evidence_digest,
-            "endorsements": verified.endorsements,
-            "policy_digest": result.policy_digest,
-            "snapshot": result.selection.snapshot,
-            "reference_values": [value.id for value in result.relied_on],
-            "lineage": lineage_of(result.relied_on),
-        },
-    }
-    if result.relied_on_unverified:
-        # Apart, so that who counts reference values does not count these.
-        unverified = [value.id for value in result.relied_on_unverified]
-        claims["touchstone"]["unverified_reference_values"] = unverified
-    if result.relied_on_declared:
-        claims["touchstone"]["declared_reference_values"] = [word.id for word in result.relied_on_declared]
-    if nonce is not None:
-        claims["eat_nonce"] = nonce
-    if verified.tee_pubkey is not None:
-        claims["cnf"] = {"jwk": verified.tee_pubkey}
-    return claims
-
-
-def lineage_of(values: Iterable[ReferenceValue]) -> list[dict[str, Any]]:
-    """One entry per attestation relied on: enough to walk from a token to commit and builder."""
-    by_attestation: dict[str, dict[str, Any]] = {}
-    for value in values:
-        lineage = value.lineage
-        entry = by_attestation.setdefault(
-            lineage.attestation,
-            {
-                "attestation": lineage.attestation,
-                "signer": lineage.signer,
-                "builder": lineage.builder,
-                "source_uri": lineage.source_uri,
-                "source_revision": lineage.source_revision,
-                "names": [],
-            },
-        )
-        entry["names"].append(value.name)
-    return list(by_attestation.values())

@@ -32,6 +32,7 @@ def expected_report_data(expected: Expectation, init_data: InitDataClaim | None,
         tee_pubkey=expected.tee_pubkey,
         audience=expected.audience,
         init_data_digest=b"" if init_data is None else init_data.digest,
+        devices_digest=expected.devices,
         size=size,
     )
 

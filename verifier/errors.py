@@ -214,6 +214,13 @@ class SecondOpinionDiffers(EvidenceError):
     advice = "Keep the evidence and report it: one of the two implementations is wrong."
 
 
+class RimInvalid(EndorsementError):
+    """A vendor's reference manifest is not signed by the vendor, or is not of the device's firmware."""
+
+    code = "endorsement.rim"
+    advice = "Take the manifest unmodified from the vendor, for the version that the device states."
+
+
 class EarInvalid(AccessError):
     """The attestation result token does not verify, is not for us, or is out of its time."""
 

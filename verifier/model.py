@@ -27,6 +27,7 @@ class SessionBinding(msgspec.Struct, frozen=True):
         audience: our identity as relying party.
         credential_secret: TPM: what the guest must have got from TPM2_ActivateCredential.
         pcr_selection: TPM: bank to the indexes that must be quoted, exactly.
+        devices: digest of the devices' documents in the machine's binding (``common.binding``), if any.
     """
 
     nonce: bytes
@@ -34,6 +35,7 @@ class SessionBinding(msgspec.Struct, frozen=True):
     audience: str
     credential_secret: bytes | None = None
     pcr_selection: dict[str, tuple[int, ...]] | None = None
+    devices: bytes = b""
 
 
 class ReportDataBinding(msgspec.Struct, frozen=True):

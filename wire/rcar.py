@@ -93,6 +93,11 @@ class AppraisalRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         report_data: the exact bytes expected in the evidence's report-data field, hex.
         init_data: launch data to hold against the evidence.
         policy: name of the appraisal policy; the configured default otherwise.
+        devices: evidence of devices beside the machine: JSON text of a list of evidence documents. The
+            machine's evidence is bound to the SHA-256 of this very text, each device's to the session
+            (``common.binding``).
+        device_report_data: with ``report_data`` and ``devices``: the exact bytes expected in the devices'
+            evidence, hex.
         explain: also return every check, rule and matched reference value.
     """
 
@@ -102,6 +107,8 @@ class AppraisalRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     report_data: str | None = None
     init_data: InitData | None = None
     policy: str | None = None
+    devices: str | None = None
+    device_report_data: str | None = None
     explain: bool = False
 
 
@@ -109,9 +116,10 @@ class AppraisalResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     """Answer of ``POST /v1/appraisals``.
 
     Attributes:
-        status: EAR status: ``affirming``, ``warning``, ``contraindicated`` or ``none``.
+        status: EAR status: ``affirming``, ``warning``, ``contraindicated`` or ``none``; with devices, the
+            worst of all.
         token: the EAR as a compact JWS.
-        explanation: present when asked for.
+        explanation: present when asked for; those of devices are in its member ``devices``, by submodule.
     """
 
     status: str

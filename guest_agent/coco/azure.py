@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from guest_agent.coco.protocol import Registers
 
 _TEES: Final = {"az-snp-vtpm": SNP, "az-tdx-vtpm": TDX}
-_VERSIONS: Final = {"az-snp-vtpm": 2, "az-tdx-vtpm": 1}
+# 2 would say that the HCL report was renewed and carries the report data as its user-data: it was not.
+_VERSION: Final = 1
 
 
 class AzureAttester:
@@ -68,7 +69,7 @@ class AzureAttester:
             raise TeeUnavailable(f"the paravisor's report is not one of {self._tee}")
         quote = self._vtpm.quote(report_data)
         document = {
-            "version": _VERSIONS[self._tee],
+            "version": _VERSION,
             "tpm_quote": {
                 "signature": quote.rsa_signature().hex(),
                 "message": quote.message.hex(),

@@ -215,7 +215,7 @@ configuration := 2 if {
 	met(input.tdx.quote.body.xfam, query_reference_value("xfam"))
 }
 
-##### Azure, SEV-SNP behind a vTPM: the claims are texts
+##### Azure, SEV-SNP behind a vTPM: the claims are texts, the measurement in base64
 
 executables := 3 if {
 	met(input["az-snp-vtpm"].measurement, query_reference_value("measurement"))

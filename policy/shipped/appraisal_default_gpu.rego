@@ -1,8 +1,9 @@
 # The appraisal policy of Confidential Containers' attestation service for GPUs.
 #
 # Reference names, each a list to choose from or one value:
-#   nvidia, remote   allowed_vbios_versions, allowed_driver_versions
-#   nvidia, local    the same, and nvidia_gpu_fwid, nvidia_gpu_measurements (hex; every one that the GPU reports)
+#   nvidia           allowed_vbios_versions, allowed_driver_versions
+#   nvidia, without NVIDIA's manifests or revocation data
+#                    the same, and nvidia_gpu_fwid, nvidia_gpu_measurements (hex; every one that is not zeros)
 #   sampledevice     device_svn
 package policy
 
@@ -33,7 +34,7 @@ met(value, registered) if {
 	value in registered
 }
 
-##### Verified by NVIDIA's remote attestation service, whose reference manifests vouch for the firmware
+##### NVIDIA's reference manifests vouch for the firmware: by our verifier, or NVIDIA's attestation service
 
 remote if not denied
 
@@ -67,6 +68,13 @@ configuration := 2 if {
 	met(input.nvidia["x-nvidia-gpu-driver-version"], query_reference_value("allowed_driver_versions"))
 }
 
+# A GPU says nothing of debug and secure boot: without manifests its measurements must be known.
+else := 2 if {
+	measured
+	met(input.nvidia.config.vbios_version, query_reference_value("allowed_vbios_versions"))
+	met(input.nvidia.config.driver_version, query_reference_value("allowed_driver_versions"))
+}
+
 else := 3 if {
 	closed
 }
@@ -88,27 +96,33 @@ executables := 3 if {
 	input.nvidia.measres == "success"
 }
 
-##### Verified here: certificate chain and signature by the verifier, the values by reference
+##### Without manifests: certificate chain and signature by the verifier, the values by reference
 
 hardware := 2 if {
 	met(input.nvidia.config.fwid, query_reference_value("nvidia_gpu_fwid"))
 }
 
-configuration := 2 if {
-	met(input.nvidia.config.vbios_version, query_reference_value("allowed_vbios_versions"))
-	met(input.nvidia.config.driver_version, query_reference_value("allowed_driver_versions"))
+executables := 3 if {
+	measured
 }
 
-executables := 3 if {
+# Every block that was measured has a registered value; one of zeros was not.
+measured if {
 	reported := input.nvidia.measurements
 	is_array(reported)
-	count(reported) > 0
 	known := [measurement |
 		measurement := input.nvidia.measurements[_]
 		measurement in measurements
 	]
-	count(known) == count(reported)
+	count(known) > 0
+	zeros := [measurement |
+		measurement := input.nvidia.measurements[_]
+		measurement == unmeasured
+	]
+	count(known) + count(zeros) == count(reported)
 }
+
+unmeasured := "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
 
 # What is registered, as a set.
 measurements contains value if {

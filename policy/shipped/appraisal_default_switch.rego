@@ -30,7 +30,7 @@ met(value, registered) if {
 	value in registered
 }
 
-##### Verified by NVIDIA's remote attestation service, whose reference manifests vouch for the firmware
+##### NVIDIA's reference manifests vouch for the firmware: by our verifier, or NVIDIA's attestation service
 
 remote if not denied
 

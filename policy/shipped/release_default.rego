@@ -16,6 +16,12 @@ allow if {
 	input.ear.touchstone.bound == "session"
 	input.ear.touchstone.reference_values[_]
 	affirmed == required
+	not any_refused
+}
+
+# A device beside the machine, of which something is not as it must be.
+any_refused if {
+	input.ear.submods[_]["ear.status"] != "affirming"
 }
 
 required := {"instance-identity", "configuration", "executables", "hardware"}
@@ -48,6 +54,12 @@ reasons contains sprintf("the attestation result does not affirm %v", [name]) if
 reasons contains "the attestation result has no affirming status" if {
 	status := object.get(input, ["ear", "submods", "cpu0", "ear.status"], "absent")
 	status != "affirming"
+}
+
+reasons contains sprintf("the result of %v has no affirming status", [name]) if {
+	some name, submod in input.ear.submods
+	name != "cpu0"
+	object.get(submod, "ear.status", "absent") != "affirming"
 }
 
 reasons contains "the evidence is not bound to a session key of the guest" if {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from policy.errors import PolicyNotFound
 from service import metrics
@@ -12,6 +12,7 @@ from wire.rcar import AppraisalRequest, AppraisalResponse
 
 if TYPE_CHECKING:
     from service.composition import Services
+    from verifier.appraisal import Appraisal
 
 ROUTES = RouteTable("appraisals")
 
@@ -31,8 +32,16 @@ def appraise(services: Services, call: Call) -> Answer:
     if request.policy is not None:
         _demand_selectable(services, request.policy)
     result = services.appraiser.appraise(request, call.now)
-    metrics.appraised(result.evidence.tee, result.status)
-    return Answer(200, AppraisalResponse(result.status, result.token, result.explanation))
+    for item in result.every:
+        metrics.appraised(item.evidence.tee, item.status)
+    return Answer(200, AppraisalResponse(result.worst, result.token, _explanation(result)))
+
+
+def _explanation(result: Appraisal) -> dict[str, Any] | None:
+    if result.explanation is None or not result.devices:
+        return result.explanation
+    devices = {name: device.explanation for name, device in result.devices.items()}
+    return result.explanation | {"devices": devices}
 
 
 def _demand_selectable(services: Services, name: str) -> None:

@@ -3,7 +3,7 @@
 * ``corim``: the cases are unsigned, so the trust policy accepts the very document by its SHA-256. What is
   judged is the content, under the profiles that are known here.
 * ``nvidia-rim``: a RIM alone, its signature under NVIDIA's root at the case's time. Cases that compare a
-  device's report with RIMs need a verifier of that report and are unsupported.
+  device's report with RIMs are for the verifier of that report (``service.conformance.nvidia``).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from provenance.instants import rfc3339
 from provenance.manifests.corim.profiles import AMD_SNP, ARM_CCA_PLATFORM, ARM_CCA_REALM
 from provenance.manifests.values import FORMATS
 from provenance.pipeline import Pipeline
+from service.conformance import nvidia
 from service.conformance.case_files import CaseFiles, UnknownOperation
 from service.conformance.outcome import FAIL, PASS, Outcome, case_id, unsupported
 
@@ -54,7 +55,7 @@ def run_case(case: Mapping[str, Any], folder: Path) -> Outcome:
     try:
         files = CaseFiles(case, folder)
         if kind != CORIM and files.has("certs"):
-            return unsupported(case, kind, expected, "no verifier for the device's report")
+            return nvidia.run_case(case, folder)
         data = files.read("evidence")
         now = rfc3339(str(files.case.get("verification_time", ""))) or datetime(2026, 1, 1, tzinfo=UTC)
         root = _corim_root(data) if kind == CORIM else _nvidia_root(CaseFiles(_unmutated(case), folder))

@@ -76,7 +76,7 @@ def _verify(case: dict[str, Any], folder: Path) -> tuple[VerifiedEvidence, dict[
     anchors = [chain[-1]] if case["tee"] == SYNTHETIC and chain and not case.get("amd_only") else []
     roots = [certificate.fingerprint(SHA256()).hex() for certificate in chain[-1:]]
     crls = dict.fromkeys(roots, files.read("crl")) if files.has("crl") else {}
-    verifier = SnpVerifier(_settings(product), FixedCollateral(crls=crls), extra_anchors=anchors)
+    verifier = SnpVerifier(settings_of(product), FixedCollateral(crls=crls), extra_anchors=anchors)
     at = datetime.fromisoformat(str(case["verification_time"]))
     verified = verifier.verify(evidence, _expectation(case), None, at)
     return verified, verified.claims | {"leaf": files.read("leaf"), "product": product}
@@ -100,7 +100,8 @@ def _evidence(files: CaseFiles) -> tuple[SnpEvidence, list[x509.Certificate]]:
     return evidence, chain
 
 
-def _settings(product: Product) -> SnpSettings:
+def settings_of(product: Product) -> SnpSettings:
+    """Settings under which only what a case is about decides (see the module)."""
     return SnpSettings(
         versions=frozenset(KNOWN_VERSIONS),
         v2_product=product,

@@ -273,7 +273,7 @@ class TestAzure:
             document = json.loads(json.dumps(attester.evidence(DIGEST)))
         assert service.seen == [("GET", "/metadata/THIM/amd/certification", "true", b"")]
         assert document.keys() == snp_document.keys()
-        assert document["version"] == 2
+        assert document["version"] == 1
         assert decoded(document["hcl_report"]) == report
         assert decoded(document["vcek"]) == vcek
         self.assert_quote(document, vtpm, snp_document)

@@ -162,9 +162,9 @@ def load_chain(data: bytes, what: str) -> tuple[x509.Certificate, ...]:
         chain = tuple(x509.load_pem_x509_certificates(text))
         for certificate in chain:
             _require_readable(certificate)
-        return chain
     except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise Malformed(f"{what} holds a certificate that cannot be parsed") from error
+    return chain
 
 
 def check_authority(certificate: x509.Certificate, name: str) -> ec.EllipticCurvePublicKey:

@@ -96,8 +96,12 @@ class SnpSection(TeeSection):
     )
 
 
-def snp_settings(section: SnpSection) -> SnpSettings:
+def snp_settings(section: SnpSection, name: str = "snp") -> SnpSettings:
     """The SNP verifier's own settings.
+
+    Args:
+        section: the section.
+        name: what it is called, for messages: other TEEs carry SNP reports too.
 
     Raises:
         InvalidSetting: not hex, or settings that contradict themselves.
@@ -123,17 +127,17 @@ def snp_settings(section: SnpSection) -> SnpSettings:
         platform_unknown_permitted=section.platform_unknown_permitted,
         minimum_guest_svn=section.minimum_guest_svn,
         minimum_firmware=section.minimum_firmware,
-        id_key_digests=hex_set(section.id_key_digests, "[snp] id_key_digests"),
-        author_key_digests=hex_set(section.author_key_digests, "[snp] author_key_digests"),
-        family_ids=hex_set(section.family_ids, "[snp] family_ids"),
-        image_ids=hex_set(section.image_ids, "[snp] image_ids"),
+        id_key_digests=hex_set(section.id_key_digests, f"[{name}] id_key_digests"),
+        author_key_digests=hex_set(section.author_key_digests, f"[{name}] author_key_digests"),
+        family_ids=hex_set(section.family_ids, f"[{name}] family_ids"),
+        image_ids=hex_set(section.image_ids, f"[{name}] image_ids"),
         mitigations_required=section.mitigations_required,
     )
 
 
-def insecure_switches(section: SnpSection) -> Iterator[str]:
+def insecure_switches(section: SnpSection, name: str = "snp") -> Iterator[str]:
     """One sentence for each switch that weakens a verdict."""
     if section.extra_anchors:
-        yield "[snp] extra_anchors trusts test firmware as if it were AMD's"
+        yield f"[{name}] extra_anchors trusts test firmware as if it were AMD's"
     if section.enabled and section.revocation != "require":
-        yield '[snp] revocation = "if-present" accepts revoked certificates where no list is at hand'
+        yield f'[{name}] revocation = "if-present" accepts revoked certificates where no list is at hand'

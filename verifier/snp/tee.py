@@ -72,7 +72,7 @@ class OfflineSnpVerifier:
             raise Malformed("certificates go with SNP evidence that brings none itself")
         self._certificates = _entries(inspection.certificates)
         self._verifier = SnpVerifier(
-            _inspection_settings(inspection), _GivenCollateral(inspection), extra_anchors=inspection.anchors
+            _inspection_settings(inspection), GivenCollateral(inspection), extra_anchors=inspection.anchors
         )
 
     @property
@@ -106,19 +106,22 @@ def contents(evidence: SnpEvidence) -> dict[str, Any]:
     return {name: value.hex() if isinstance(value, bytes) else value for name, value in fields.items()}
 
 
-class _GivenCollateral:
+class GivenCollateral:
     """The list that was given, whichever ARK is asked for (the verifier checks its signer); or a folder."""
 
     def __init__(self, inspection: Inspection) -> None:
+        """Keep the list; read nothing yet."""
         self._list = inspection.crl
         self._store: SnpCollateral = CollateralStore(inspection.collateral)
 
     def crl(self, product: Product, kind: SigningKey, anchor: str, now: datetime) -> bytes | None:
+        """The revocation list."""
         if self._list is not None:
             return self._list
         return self._store.crl(product, kind, anchor, now)
 
     def vcek(self, product: Product, hardware_id: bytes, tcb: Tcb, now: datetime) -> bytes | None:
+        """The certificate of a chip, from the folder."""
         return self._store.vcek(product, hardware_id, tcb, now)
 
 

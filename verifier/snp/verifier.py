@@ -19,6 +19,8 @@ import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from common.checks import Check, Checks, Verdict
 from common.encoding import b64url_decode
 from common.errors import Malformed, TouchstoneError
@@ -38,7 +40,7 @@ from verifier.snp.checks import (
     require_tcb,
 )
 from verifier.snp.claims import common_claims, snp_claims
-from verifier.snp.platform import tcbs_of
+from verifier.snp.platform import PlatformTcbs, tcbs_of
 from verifier.snp.products import HWID_BYTES, Product, SigningKey
 from verifier.snp.report import Report, parse_report
 from verifier.snp.revocation import RevocationList, require_not_revoked, verify_list
@@ -65,6 +67,38 @@ _STRUCTURE: Final = Check(
     expected="1184 bytes, reserved ranges zero",
     source=ABI,
 )
+
+
+class CheckedReport(msgspec.Struct, frozen=True):
+    """An authentic report, its chain and what revokes it.
+
+    Attributes:
+        report: the report.
+        product: product line.
+        tcbs: its TCB versions.
+        chain: the verified chain.
+        crl: the revocation list that was consulted, if any.
+        identity: of the chip or the cloud provider, if it is proven.
+    """
+
+    report: Report
+    product: Product
+    tcbs: PlatformTcbs
+    chain: VerifiedChain
+    crl: RevocationList | None
+    identity: str | None
+
+    @property
+    def endorsements(self) -> tuple[str, ...]:
+        """SHA-256 of each certificate and list relied on, hex."""
+        endorsements = self.chain.endorsements
+        return endorsements if self.crl is None else (*endorsements, self.crl.sha256)
+
+    @property
+    def not_after(self) -> datetime:
+        """Earliest expiry of those."""
+        not_after = self.chain.not_after
+        return not_after if self.crl is None else min(not_after, self.crl.next_update)
 
 
 class SnpVerifier:
@@ -120,27 +154,17 @@ class SnpVerifier:
         if not isinstance(evidence, SnpEvidence):
             raise Malformed("this verifier takes SNP evidence")
         wanted = expected_report_data(expected, init_data, BINDING_SIZE)
-        report = _parse(evidence)
         checks = Checks()
-        checks.extend((_STRUCTURE,))
-        slot = require_format(report, self._settings, checks)
-        product, _ = slot
-        tcbs = tcbs_of(report, product)
-        chain = self._chain(evidence, report, slot, checks, now)
-        require_signature(report, chain, checks)
-        require_dates(chain, now, checks)
-        crl = self._require_not_revoked(chain, product, now, checks)
-        require_tcb(tcbs, chain, checks)
-        identity = require_chip(report, chain, checks)
-        require_report_data(report, wanted, checks)
+        checked = self.check_report(evidence, wanted, now, checks)
+        report = checked.report
         bound_init_data = require_init_data(report, init_data, checks)
-        floors = self._assessment.assess(report, product, tcbs, chain, checks)
+        floors = self.assess(checked, checks)
         if isinstance(expected, Unbound):
             floors["instance-identity"] = NOT_RECOGNISED
         claims = {
-            "snp": snp_claims(report, product, tcbs, chain),
+            "snp": snp_claims(report, checked.product, checked.tcbs, checked.chain),
             "report_data": report.report_data.hex(),
-            "common": common_claims(report, product),
+            "common": common_claims(report, checked.product),
         }
         if bound_init_data == "bound":
             claims["init_data"] = report.host_data.hex()
@@ -153,11 +177,43 @@ class SnpVerifier:
             floors=floors,
             bound=bound_to(expected),
             init_data=bound_init_data,
-            endorsements=chain.endorsements if crl is None else (*chain.endorsements, crl.sha256),
-            not_after=chain.not_after if crl is None else min(chain.not_after, crl.next_update),
-            identity=identity,
+            endorsements=checked.endorsements,
+            not_after=checked.not_after,
+            identity=checked.identity,
             tee_pubkey=bound_key(expected),
         )
+
+    def check_report(
+        self, evidence: SnpEvidence, wanted: bytes | None, now: datetime, checks: Checks
+    ) -> CheckedReport:
+        """Decide authenticity and binding of a report, for whoever verifies evidence that carries one.
+
+        Args:
+            evidence: report and certificates.
+            wanted: the 64 bytes of its REPORT_DATA; None for no expectation.
+            now: verification time.
+            checks: where the checks are recorded.
+
+        Raises:
+            as ``verify``.
+        """
+        report = _parse(evidence)
+        checks.extend((_STRUCTURE,))
+        slot = require_format(report, self._settings, checks)
+        product, _ = slot
+        tcbs = tcbs_of(report, product)
+        chain = self._chain(evidence, report, slot, checks, now)
+        require_signature(report, chain, checks)
+        require_dates(chain, now, checks)
+        crl = self._require_not_revoked(chain, product, now, checks)
+        require_tcb(tcbs, chain, checks)
+        identity = require_chip(report, chain, checks)
+        require_report_data(report, wanted, checks)
+        return CheckedReport(report, product, tcbs, chain, crl, identity)
+
+    def assess(self, checked: CheckedReport, checks: Checks) -> dict[str, int]:
+        """Hold an authentic report against the settings; returns the floors that failures set."""
+        return self._assessment.assess(checked.report, checked.product, checked.tcbs, checked.chain, checks)
 
     def _chain(
         self,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -36,7 +37,7 @@ def spki_of_pem(pem: bytes) -> bytes:
     """
     try:
         key = serialization.load_pem_public_key(pem)
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise Malformed("the attestation key is not PEM") from error
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
@@ -45,11 +46,11 @@ def public_of_spki(spki: bytes) -> PublicArea:
     """The TPMT_PUBLIC that tpm2_createak makes for a key, with SHA-256 (TPM 2.0 Part 2 section 12.2.4)."""
     try:
         key = serialization.load_der_public_key(spki)
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise Malformed("the attestation key is not a SubjectPublicKeyInfo") from error
     if isinstance(key, rsa.RSAPublicKey):
         kind, scheme = ALG_RSA, ALG_RSASSA
-        modulus = key.public_numbers().n.to_bytes(key.key_size // 8, "big")
+        modulus = key.public_numbers().n.to_bytes((key.key_size + 7) // 8, "big")
         unique = _u16(key.key_size) + bytes(4) + _sized(modulus)
     elif isinstance(key, ec.EllipticCurvePublicKey):
         kind, scheme = ALG_ECC, ALG_ECDSA

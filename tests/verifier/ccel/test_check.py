@@ -45,7 +45,9 @@ def check(log: CcLog, data: bytes | None = None, **options):
 
 
 @pytest.mark.parametrize("bank", ["sha256", "sha384", "sha512", "sm3_256"])
-@pytest.mark.parametrize("padding", [b"", b"\xff" * 4, b"\xff" * 4096, bytes(4096)])
+@pytest.mark.parametrize(
+    "padding", [b"", b"\xff" * 4, b"\xff" * 4096, bytes(4096), b"\xff" * 8 + bytes(64)]
+)
 def test_a_whole_log_explains_every_register(bank, padding):
     log = boot(bank)
     claims, checks = check(log, log.data(padding))
@@ -167,6 +169,16 @@ def test_ev_no_action_extends_nothing_wherever_it_says_it_is():
     claims, checks = check(log)
     assert not checks.failures
     assert claims["event_log"]["events"] == 8
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [bytes(8) + b"\xff" * 8, b"\xff" * 8 + b"\x01", bytes(64) + b"\x01", b"\xff" * 8 + bytes(8) + b"\xff"],
+)
+def test_other_bytes_than_padding_after_the_log_are_refused(tail):
+    log = boot()
+    with pytest.raises(Malformed):
+        check(log, log.data(tail))
 
 
 def test_type_0_in_register_0_ends_nothing():

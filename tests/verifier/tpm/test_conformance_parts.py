@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +15,8 @@ from service.conformance.case_files import CaseFiles, UnknownOperation, lenient_
 from service.conformance.protobuf import bytes_of, fields_of, int_of
 from service.conformance.tpm import run_case
 from testkit.swtpm import event_record, spec_id_record
+from verifier.tpm.public import spki_of
+from verifier.tpm.spki import public_of_spki, spki_of_pem
 
 
 @settings(max_examples=200, deadline=None)
@@ -102,3 +106,20 @@ def test_every_operation_changes_what_it_says(tmp_path, operation, expected):
     (tmp_path / "f").write_text(json.dumps({"a": "6162"}))
     mutated = {"id": "x", "files": {"f": "f"}, "mutation": operation | {"file": "f"}}
     assert CaseFiles(mutated, tmp_path).read("f") == expected
+
+
+@pytest.mark.parametrize("bits", [2049, 2052])
+def test_a_key_whose_size_is_no_number_of_bytes_is_read(bits):
+    numbers = rsa.RSAPublicNumbers(65537, (1 << (bits - 1)) | 1)
+    assert public_of_spki(spki_of(numbers.public_key())).key.key_size == bits
+
+
+def test_a_key_on_a_curve_that_is_not_known_is_malformed():
+    spki = spki_of(ec.generate_private_key(ec.SECP256R1()).public_key())
+    unknown = spki.replace(bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d030163"))
+    assert unknown != spki
+    with pytest.raises(Malformed):
+        public_of_spki(unknown)
+    body = base64.encodebytes(unknown)
+    with pytest.raises(Malformed):
+        spki_of_pem(b"-----BEGIN PUBLIC KEY-----\n" + body + b"-----END PUBLIC KEY-----\n")

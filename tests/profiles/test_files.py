@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from common.errors import PolicyError
 from policy.port import PolicyKind, PolicySource
 from policy.regorus_engine import RegorusEngine
+from policy.testing import parse_cases, run
 from provenance import trust
 from provenance.derivation import rules
 from service import settings
@@ -70,6 +72,26 @@ def test_the_cases_pass_and_say_what_is_refused(profile: str) -> None:
     assert result.exit_code == 0, result.output
     assert "0 failed" in result.output
     assert len(toml(profile, "cases.toml")["cases"]) >= 9
+
+
+@_EVERY
+def test_every_condition_of_a_policy_is_held_by_a_case(profile: str) -> None:
+    engine, lines = RegorusEngine(), _text(profile, "appraisal.rego").split("\n")
+    cases = parse_cases((PROFILES / profile / "cases.toml").read_bytes())
+    tried = 0
+    for number, line in enumerate(lines):
+        # Conditions and members of sets; members of trust_claims are text.
+        if not line.startswith("\t") or line.startswith('\t"'):
+            continue
+        without = "\n".join(lines[:number] + lines[number + 1 :])
+        try:
+            policy = engine.compile(PolicySource(PolicyKind.APPRAISAL, without))
+        except PolicyError:
+            continue  # the end of something that spans several lines
+        tried += 1
+        passed = [result.name for result in run(policy, cases) if result.passed]
+        assert len(passed) < len(cases), f"line {number + 1} can be left out: {line.strip()}"
+    assert tried >= 14
 
 
 @_EVERY

@@ -19,6 +19,8 @@ from service.cli import cli
 from service.profile import insecure_switches
 from service.publishing import read_requests
 from tests.profiles.world import NAMES, PROFILES, toml
+from verifier.snp.section import snp_settings
+from verifier.snp.settings import AMD_SB_3019
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "profiles.md"
 FILES = {"appraisal.rego", "cases.toml", "settings.toml", "trust.toml"}
@@ -134,6 +136,11 @@ def test_settings_are_those_of_a_production_server_without_an_insecure_switch(pr
     assert made.profile == "production"
     assert made.policy.appraisal == profile
     assert list(insecure_switches(made)) == []
+
+
+def test_the_floors_of_snp_are_those_of_the_bulletin() -> None:
+    made = settings.build(toml("kata-snp", "settings.toml"))
+    assert snp_settings(made.tee_section("snp")).tcb_floors == AMD_SB_3019  # type: ignore[arg-type]
 
 
 @_EVERY

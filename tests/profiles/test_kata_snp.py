@@ -68,12 +68,9 @@ def server(firmware: SnpFirmware, tmp_path_factory: pytest.TempPathFactory) -> A
     lists.mkdir(parents=True)
     name = firmware.ark.fingerprint(hashes.SHA256()).hex()
     (lists / f"{name}.crl").write_bytes(firmware.crl(this_update=NOW - timedelta(hours=1)))
-    # The profile's floors are of real platforms; the test firmware's own TCB stands for them.
-    floor = {part: svn for part, svn in firmware.tcb.as_dict().items() if part in {"snp", "microcode"}}
     section = {
         "extra_anchors": [str(anchor)],
         "collateral_dir": str(folder / "collateral"),
-        "tcb_floors": {"Milan": floor},
     }
     made = serve("kata-snp", folder, snp=section)
     yield made
@@ -165,7 +162,7 @@ def test_a_tcb_below_the_floor_is_no_acceptable_hardware(
     server: ProfileServer, firmware: SnpFirmware, report: Report
 ) -> None:
     parts = firmware.tcb.as_dict()
-    old = Tcb(**(parts | {"microcode": parts["microcode"] - 1}))
+    old = Tcb(**(parts | {"snp": parts["snp"] - 1}))
     answer = server.appraise(report(tcb=old))
     assert "hardware" in not_affirmed(answer)
     assert any("tcb" in name for name in failed(answer))

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from coco.tees import Tee
     from coco.token import TokenNames, TokenSigner
     from verifier.appraisal import Appraisal, Appraiser
-    from verifier.model import CocoForm
+    from verifier.model import Challenger, CocoForm
     from verifier.records import AppraisalRecorder
 
 DEFAULT_POLICY: Final = "default"
@@ -108,6 +108,18 @@ class Attested(msgspec.Struct, frozen=True):
     tee: str
 
 
+class Supplement(msgspec.Struct, frozen=True):
+    """What a verifier gives a guest in place of a nonce.
+
+    Attributes:
+        text: JSON text.
+        hash_algorithm: that the guest must hash the runtime data with.
+    """
+
+    text: str
+    hash_algorithm: str
+
+
 class AttestationService:
     """Evaluates evidence for the KBS and for callers of the attestation-service API.
 
@@ -118,6 +130,7 @@ class AttestationService:
         names: what every token says of itself.
         recorder: keeps the record of appraisals.
         lifetime: of a token, unless something it rests on expires earlier.
+        challengers: verifiers that make the challenge themselves.
         verbose: keep ``additional-evidence`` in the token's runtime data.
     """
 
@@ -130,16 +143,35 @@ class AttestationService:
         names: TokenNames,
         recorder: AppraisalRecorder | None,
         lifetime: timedelta = timedelta(minutes=5),
+        challengers: Mapping[str, Challenger] | None = None,
         verbose: bool = True,
     ) -> None:
         """Keep the parts."""
         self._appraiser = appraiser
         self._forms = dict(forms)
+        self._challengers = dict(challengers or {})
         self._signer = signer
         self._names = names.claims()
         self._recorder = recorder
         self._lifetime = lifetime
         self._verbose = verbose
+
+    def supplement(self, tee: Tee, now: datetime) -> Supplement | None:
+        """What a guest of this TEE needs in place of a nonce; None for most.
+
+        Raises:
+            ConfigurationError, EndorsementError: its verifier cannot make one.
+        """
+        challenger = self._challengers.get(tee.name)
+        if challenger is None:
+            return None
+        text, algorithm = challenger.coco_challenge(now)
+        return Supplement(text, algorithm)
+
+    def runtime_data_hash(self, tee: Tee) -> str:
+        """The hash that its challenges choose for the runtime data; empty: SHA-384."""
+        challenger = self._challengers.get(tee.name)
+        return "" if challenger is None else challenger.coco_hash
 
     def supports(self, tee: Tee) -> bool:
         """Whether evidence of this TEE can be verified here."""

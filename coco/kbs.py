@@ -35,6 +35,7 @@ from coco.errors import (
 from coco.kbs_input import (
     bearer_token,
     decoded,
+    hash_algorithms,
     policy_document,
     primary_tee,
     require_version,
@@ -180,22 +181,30 @@ class KbsApi:
         try:
             request = decoded(_REQUEST, call.body, "deserialize Request")
             require_version(request.version)
-            session = self._sessions.begin(primary_tee(request.tee), now)
+            tee = primary_tee(request.tee)
+            supplement = self._attestation.supplement(tee, now)
+            if supplement is not None and supplement.hash_algorithm not in hash_algorithms(request):
+                raise HandshakeRefused(f"{tee.name} needs a client that knows {supplement.hash_algorithm}")
+            session = self._sessions.begin(tee, now, None if supplement is None else supplement.text)
         except InputError as error:
             raise HandshakeRefused(error.message) from error
         except TeeUnknown as error:
             raise HandshakeRefused("deserialize Request") from error
-        return KbsAnswer(body=_ENCODER.encode(Challenge(nonce=session.nonce)), session=session)
+        challenge = Challenge(nonce=session.nonce)
+        if supplement is not None:
+            challenge = Challenge(supplement.text, {"selected-hash-algorithm": supplement.hash_algorithm})
+        return KbsAnswer(body=_ENCODER.encode(challenge), session=session)
 
     def _attest(self, call: KbsCall, now: datetime) -> KbsAnswer:
         session = self._sessions.open(session_cookie(call.cookie), now)
 
         def evaluate() -> str:
             attestation = decoded(_ATTESTATION, call.body, "deserialize Attestation")
-            if attestation.runtime_data.nonce != session.nonce:
+            if not session.gave(attestation.runtime_data.nonce):
                 raise SessionInvalid("the runtime data has another nonce than the session")
             try:
-                requests = verification_requests(attestation, session.tee)
+                algorithm = self._attestation.runtime_data_hash(session.tee)
+                requests = verification_requests(attestation, session.tee, hash_algorithm=algorithm)
                 return self._attestation.evaluate(requests, now, session=session).token
             except TooLarge as error:
                 # The body was not; a part of the evidence is, and that reads like every other fault of it.

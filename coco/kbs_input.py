@@ -19,7 +19,7 @@ from wire.kbs import SESSION_COOKIE
 
 if TYPE_CHECKING:
     from coco.tees import Tee
-    from wire.kbs import Attestation
+    from wire.kbs import Attestation, Request
 
 _VERSIONS: Final = range(4, 5)  # the minor version; 0.4.x is served, and answered as 0.4.0
 
@@ -45,8 +45,24 @@ def bearer_token(authorization: str | None) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def verification_requests(attestation: Attestation, tee: Tee) -> list[VerificationRequest]:
+def hash_algorithms(request: Request) -> frozenset[str]:
+    """What a client says it can hash runtime data with; nothing where it says something else."""
+    extra = request.extra_params
+    listed = extra.get("supported-hash-algorithms") if isinstance(extra, dict) else None
+    if not isinstance(listed, list):
+        return frozenset()
+    return frozenset(item for item in listed if isinstance(item, str))
+
+
+def verification_requests(
+    attestation: Attestation, tee: Tee, *, hash_algorithm: str = ""
+) -> list[VerificationRequest]:
     """The CPU's evidence, then the devices' in the order of their TEE names.
+
+    Args:
+        attestation: of a guest.
+        tee: of its session.
+        hash_algorithm: that its challenge chose for the runtime data; empty: SHA-384.
 
     Raises:
         Malformed: the additional evidence is not JSON of an object, or init-data is not TOML.
@@ -63,6 +79,7 @@ def verification_requests(attestation: Attestation, tee: Tee) -> list[Verificati
             tee=tee.name,
             evidence=evidence.primary_evidence,
             runtime_data=StructuredRuntimeData(primary),
+            hash_algorithm=hash_algorithm,
             init_data=None if given is None else InitDataToml(given.body),
         )
     ]

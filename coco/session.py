@@ -47,11 +47,14 @@ if TYPE_CHECKING:
     from storage.database import Database
 
 KEY_BYTES: Final = 32
-_VERSION: Final = 1
+_VERSION, _CHALLENGED = 1, 2
 _RANDOM: Final = 16
 _TAG: Final = 16
 _PAYLOAD: Final = 1 + 4 + 1 + _RANDOM
-_COOKIE_CHARACTERS: Final = 51  # base64url of 38 bytes
+_DIGEST: Final = 32
+_MAX_COOKIE: Final = 96
+# Of a payload without the verifier's challenge, and with the digest of one.
+_SIZES: Final = {1: _PAYLOAD, 2: _PAYLOAD + _DIGEST}
 # The order is part of the cookie's format: append, never reorder.
 _TEES: Final = (
     "sample", "snp", "tdx", "sgx", "az-snp-vtpm", "az-tdx-vtpm", "cca", "csv", "se", "tpm",
@@ -72,6 +75,8 @@ class KbsSession(msgspec.Struct, frozen=True):
         cookie: the cookie's value.
         tee: of the handshake's request.
         nonce: 32 bytes in base64, as the challenge gives it.
+        challenge: SHA-256 of the challenge that the TEE's verifier made in place of the nonce; None: the
+            nonce it is.
         expires: when cookie, nonce and token of the session end.
     """
 
@@ -80,6 +85,13 @@ class KbsSession(msgspec.Struct, frozen=True):
     tee: Tee
     nonce: str
     expires: datetime
+    challenge: bytes | None = None
+
+    def gave(self, nonce: str) -> bool:
+        """Whether this is what the session's challenge gave as its nonce."""
+        if self.challenge is None:
+            return hmac.compare_digest(nonce.encode(), self.nonce.encode())
+        return hmac.compare_digest(hashlib.sha256(nonce.encode()).digest(), self.challenge)
 
 
 class KbsSessions:
@@ -111,14 +123,21 @@ class KbsSessions:
         self._lock = threading.Lock()
         self._in_hand: set[str] = set()
 
-    def begin(self, tee: Tee, now: datetime) -> KbsSession:
-        """A fresh session; nothing is stored."""
+    def begin(self, tee: Tee, now: datetime, challenge: str | None = None) -> KbsSession:
+        """A fresh session; nothing is stored.
+
+        Args:
+            tee: of the request.
+            now: when it begins.
+            challenge: what the TEE's verifier gives the guest in place of the nonce, if it does.
+        """
         expires = int((now + self._lifetime).timestamp())
         payload = (
-            bytes([_VERSION])
+            bytes([_VERSION if challenge is None else _CHALLENGED])
             + expires.to_bytes(4, "big")
             + bytes([_TEES.index(tee.name)])
             + secrets.token_bytes(_RANDOM)
+            + (b"" if challenge is None else hashlib.sha256(challenge.encode()).digest())
         )
         return self._session(payload, b64url_encode(payload + self._tag(payload)))
 
@@ -128,14 +147,15 @@ class KbsSessions:
         Raises:
             SessionInvalid: no cookie, not one of ours, or expired.
         """
-        if cookie is None or len(cookie) != _COOKIE_CHARACTERS:
+        if cookie is None or len(cookie) > _MAX_COOKIE:
             raise SessionInvalid("there is no session cookie of this server")
         try:
             data = b64url_decode(cookie, what="session cookie")
         except Malformed as error:
             raise SessionInvalid("the session cookie is not one of this server") from error
-        payload, tag = data[:_PAYLOAD], data[_PAYLOAD:]
-        if not hmac.compare_digest(tag, self._tag(payload)) or payload[0] != _VERSION:
+        payload, tag = data[:-_TAG], data[-_TAG:]
+        known = len(payload) == _SIZES.get(payload[0] if payload else 0)
+        if not known or not hmac.compare_digest(tag, self._tag(payload)):
             raise SessionInvalid("the session cookie is not one of this server")
         session = self._session(payload, cookie)
         if session.expires <= now:
@@ -199,6 +219,7 @@ class KbsSessions:
             tee=tees.BY_NAME[_TEES[payload[5]]],
             nonce=b64_encode(nonce),
             expires=datetime.fromtimestamp(int.from_bytes(payload[1:5], "big"), UTC),
+            challenge=payload[_PAYLOAD:] or None,
         )
 
     def _tag(self, payload: bytes) -> bytes:

@@ -26,6 +26,9 @@ from common.errors import Malformed
 from verifier.errors import UnsupportedEvidence
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from coco.attestation import AttestationService
     from coco.tees import Tee
 
 _NEEDS_REQUEST: Final = "se"
@@ -97,7 +100,7 @@ def structured_runtime_data(text: bytes) -> StructuredRuntimeData:
     return StructuredRuntimeData(strict_json.loads(text, what="structured runtime data"))
 
 
-def challenge(tee: Tee, parameters: str) -> str:
+def challenge(attestation: AttestationService, tee: Tee, parameters: str, now: datetime) -> str:
     """What a guest of this TEE needs from its verifier before it collects evidence, besides a nonce.
 
     Nonces are made by whoever asks for evidence, here the key broker. Only IBM Secure Execution needs more:
@@ -109,9 +112,11 @@ def challenge(tee: Tee, parameters: str) -> str:
     Raises:
         Malformed: the parameters are too long.
         UnsupportedEvidence: this TEE needs more, and there is no verifier of it.
+        ConfigurationError, EndorsementError: its verifier cannot make a request.
     """
     if len(parameters) > _MAX_PARAMETERS:
         raise Malformed("tee_params is too long")
-    if tee.name == _NEEDS_REQUEST:
+    if tee.name == _NEEDS_REQUEST and not attestation.supports(tee):
         raise UnsupportedEvidence("this service is not configured for se evidence")
-    return ""
+    supplement = attestation.supplement(tee, now)
+    return "" if supplement is None else supplement.text

@@ -22,7 +22,9 @@ import socket
 import threading
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final, Protocol
+from email.utils import parsedate_to_datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -32,7 +34,7 @@ from urllib3.exceptions import HTTPError
 from common.errors import FetchFailed, FetchForbidden
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 HTTPS_PORT: Final = 443
@@ -43,6 +45,19 @@ _CHUNK: Final = 64 * 1024
 _OK: Final = 200
 _SLOW_DOWN: Final = (429, 503)
 _MAX_URL: Final = 2048
+_MAX_HEADER_BYTES: Final = 64 * 1024  # of all headers of an answer
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A successful answer.
+
+    Attributes:
+        body: its bytes.
+        headers: name in lower case to value; of a repeated header the values joined by commas.
+    """
+
+    body: bytes
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class Fetcher(Protocol):
@@ -55,6 +70,26 @@ class Fetcher(Protocol):
             FetchForbidden: the URL is outside what may be fetched.
             FetchFailed: no answer, or not a good one; ``details["status"]`` where there was a status.
         """
+
+
+@runtime_checkable
+class AnswerFetcher(Protocol):
+    """A fetcher that also gives the headers, where a protocol keeps part of the answer in them."""
+
+    def fetch(self, url: str) -> bytes:
+        """As ``Fetcher.fetch``."""
+
+    def fetch_answer(self, url: str) -> Answer:
+        """As ``fetch``, with the headers."""
+
+
+def answer_of(fetcher: Fetcher, url: str) -> Answer:
+    """The answer behind a URL; without headers where the fetcher gives none.
+
+    Raises:
+        FetchForbidden, FetchFailed: see ``Fetcher``.
+    """
+    return fetcher.fetch_answer(url) if isinstance(fetcher, AnswerFetcher) else Answer(fetcher.fetch(url))
 
 
 class OfflineFetcher:
@@ -119,11 +154,20 @@ class HttpFetcher:
         self._clock = clock
         self._lock = threading.Lock()
         self._running: dict[str, threading.Event] = {}
-        self._known: OrderedDict[str, tuple[float, bytes | FetchFailed]] = OrderedDict()
-        self._silent_until: dict[str, float] = {}
+        self._known: OrderedDict[str, tuple[float, Answer | FetchFailed]] = OrderedDict()
+        self._silent_until: dict[tuple[str, int], float] = {}
 
     def fetch(self, url: str) -> bytes:
-        """The body behind ``url``; concurrent calls for one URL share one request.
+        """The body behind ``url``; see ``fetch_answer``.
+
+        Raises:
+            FetchForbidden: see ``Fetcher``.
+            FetchFailed: see ``Fetcher``.
+        """
+        return self.fetch_answer(url).body
+
+    def fetch_answer(self, url: str) -> Answer:
+        """The answer behind ``url``; concurrent calls for one URL share one request.
 
         Raises:
             FetchForbidden: see ``Fetcher``.
@@ -158,16 +202,16 @@ class HttpFetcher:
         target = parts.path or "/"
         return host, port, f"{target}?{parts.query}" if parts.query else target
 
-    def _remembered(self, url: str) -> bytes | FetchFailed | None:
+    def _remembered(self, url: str) -> Answer | FetchFailed | None:
         entry = self._known.get(url)
         if entry is None or entry[0] <= self._clock():
             return None
         self._known.move_to_end(url)
         return entry[1]
 
-    def _fetch_and_tell(self, url: str, host: str, port: int, target: str) -> bytes:
+    def _fetch_and_tell(self, url: str, host: str, port: int, target: str) -> Answer:
         """Fetch; whatever comes of it, remember it and wake those who wait."""
-        result: bytes | FetchFailed = FetchFailed(f"the fetch was interrupted: {_shown(url)}")
+        result: Answer | FetchFailed = FetchFailed(f"the fetch was interrupted: {_shown(url)}")
         keep = 0.0
         try:
             result = self._fetch(url, (host, port), target)
@@ -182,9 +226,9 @@ class HttpFetcher:
                 self._running.pop(url).set()
         return _given(result)
 
-    def _fetch(self, url: str, host: tuple[str, int], target: str) -> bytes:
+    def _fetch(self, url: str, host: tuple[str, int], target: str) -> Answer:
         name, port = host
-        wait = self._silent_until.get(name, 0.0) - self._clock()
+        wait = self._silent_until.get(host, 0.0) - self._clock()
         if wait > 0:
             raise FetchFailed(
                 f"{name} asked for silence, {wait:.0f} s of it remain", details={"host": name}
@@ -203,14 +247,15 @@ class HttpFetcher:
             assert_hostname=name,
             server_hostname=name,
         )
-        headers = {"Host": name if port == HTTPS_PORT else f"{name}:{port}", "Accept-Encoding": "identity"}
+        asked = {"Host": name if port == HTTPS_PORT else f"{name}:{port}", "Accept-Encoding": "identity"}
         try:
             response = pool.request(
-                "GET", target, headers=headers, redirect=False, preload_content=False, decode_content=False
+                "GET", target, headers=asked, redirect=False, preload_content=False, decode_content=False
             )
             with response:
-                self._require_ok(response, url, name)
-                return self._read(response, url, deadline)
+                self._require_ok(response, url, host)
+                headers = _headers(response, url)
+                return Answer(self._read(response, url, deadline), headers)
         except (HTTPError, OSError) as error:
             raise FetchFailed(f"no answer: {_shown(url)} ({type(error).__name__})") from error
         finally:
@@ -230,13 +275,14 @@ class HttpFetcher:
             )
         return addresses[0]
 
-    def _require_ok(self, response: urllib3.BaseHTTPResponse, url: str, name: str) -> None:
+    def _require_ok(self, response: urllib3.BaseHTTPResponse, url: str, host: tuple[str, int]) -> None:
         if response.status in _SLOW_DOWN:
-            self._silent_until[name] = self._clock() + _back_off(response.headers.get("Retry-After"))
+            asked = response.headers.get("Retry-After"), response.headers.get("Date")
+            self._silent_until[host] = self._clock() + _back_off(*asked)
         if response.status != _OK:
             raise FetchFailed(
                 f"status {response.status}: {_shown(url)}",
-                details={"status": response.status, "host": name},
+                details={"status": response.status, "host": host[0]},
             )
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise FetchFailed(f"the answer is encoded, which was not asked for: {_shown(url)}")
@@ -256,8 +302,15 @@ class HttpFetcher:
         return bytes(body)
 
 
-def _given(result: bytes | FetchFailed) -> bytes:
-    if isinstance(result, bytes):
+def _headers(response: urllib3.BaseHTTPResponse, url: str) -> Mapping[str, str]:
+    found = {name.lower(): value for name, value in response.headers.items()}
+    if sum(len(name) + len(value) for name, value in found.items()) > _MAX_HEADER_BYTES:
+        raise FetchFailed(f"more than {_MAX_HEADER_BYTES} bytes of headers: {_shown(url)}")
+    return MappingProxyType(found)
+
+
+def _given(result: Answer | FetchFailed) -> Answer:
+    if isinstance(result, Answer):
         return result
     # A fresh error each time: one exception object raised in several threads would mix tracebacks.
     raise FetchFailed(result.message, advice=result.advice, details=result.details)
@@ -287,9 +340,17 @@ def _is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
-def _back_off(retry_after: str | None) -> float:
-    """Seconds of silence: what the host asks for in seconds, within our bounds."""
-    asked = float(retry_after) if retry_after is not None and retry_after.isdecimal() else _MIN_BACK_OFF_S
+def _back_off(retry_after: str | None, date: str | None) -> float:
+    """Seconds of silence: what the host asks for (RFC 9110 section 10.2.3), within our bounds."""
+    asked = _MIN_BACK_OFF_S
+    if retry_after is not None and retry_after.isdecimal():
+        asked = float(retry_after[:9])
+    elif retry_after is not None and date is not None:
+        # A date is held against the host's own clock: ours may differ from it.
+        try:
+            asked = (parsedate_to_datetime(retry_after) - parsedate_to_datetime(date)).total_seconds()
+        except (ValueError, TypeError):
+            asked = _MIN_BACK_OFF_S
     return min(max(asked, _MIN_BACK_OFF_S), _MAX_BACK_OFF_S)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from common.errors import InvalidSetting, NotFound, TooLarge
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -72,9 +73,41 @@ def read_private(path: Path, *, what: str, max_bytes: int = 1 << 16) -> bytes:
     return data
 
 
-def _write_atomically(path: Path, data: bytes, mode: int) -> None:
+def write_public_together(files: Mapping[Path, bytes]) -> None:
+    """Write several files with mode 0644: all lie beside their places before the first takes its own.
+
+    Raises:
+        InvalidSetting: a folder cannot be written; no file was changed then, unless a rename itself failed.
+    """
+    staged: list[tuple[str, Path]] = []
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        for path, data in files.items():
+            _make_folder(path.parent)
+            staged.append((_stage(path, data, 0o644), path))
+        while staged:
+            _rename(*staged[-1])
+            staged.pop()
+    finally:
+        for name, _ in staged:
+            os.unlink(name)  # noqa: PTH108
+    for folder in {path.parent for path in files}:
+        _sync_folder(folder)
+
+
+def _write_atomically(path: Path, data: bytes, mode: int) -> None:
+    name = _stage(path, data, mode)
+    try:
+        _rename(name, path)
+    except InvalidSetting:
+        os.unlink(name)  # noqa: PTH108
+        raise
+    _sync_folder(path.parent)
+
+
+def _stage(path: Path, data: bytes, mode: int) -> str:
+    """Name of a complete file beside ``path``."""
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
     except OSError as error:
         raise InvalidSetting(f"cannot write {path} ({error.strerror})") from error
     try:
@@ -83,11 +116,28 @@ def _write_atomically(path: Path, data: bytes, mode: int) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)  # noqa: PTH105 (atomic replace of our own temporary)
     except OSError as error:
         os.unlink(name)  # noqa: PTH108
         raise InvalidSetting(f"cannot write {path} ({error.strerror})") from error
-    folder = os.open(path.parent, os.O_RDONLY)
+    return name
+
+
+def _rename(name: str, path: Path) -> None:
+    try:
+        os.replace(name, path)  # noqa: PTH105 (atomic replace of our own temporary)
+    except OSError as error:
+        raise InvalidSetting(f"cannot write {path} ({error.strerror})") from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidSetting(f"cannot make the folder {folder} ({error.strerror})") from error
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

@@ -22,6 +22,7 @@ _SHORTCUTS = {"impact": ("reference_values", "impact")}
 # Name to the line that `touchstone --help` shows; modules are not imported for it.
 _COMMANDS = {
     "audit": "Read and verify the audit log.",
+    "collateral": "Fetch, list, verify and carry what vendors say of their hardware.",
     "conformance": "Run every case of a conformance manifest, offline.",
     "feed": "Publish this instance's changes to others, and take theirs.",
     "impact": "Show what rests on something: values, appraisals, released secrets.",

@@ -161,7 +161,13 @@ class FetchSettings(Section):
         default=False, description="Fetch what the collateral folder lacks; offline otherwise."
     )
     allowed_hosts: tuple[str, ...] = Field(
-        default=("kdsintf.amd.com",), description="Hosts that may be asked. Redirects are never followed."
+        default=(
+            "kdsintf.amd.com",
+            "api.trustedservices.intel.com",
+            "certificates.trustedservices.intel.com",
+            "cert.hygon.cn",
+        ),
+        description="Hosts that may be asked. Redirects are never followed.",
     )
     timeout_s: float = Field(default=10.0, gt=0, le=60, description="Time limit of one fetch.")
     max_bytes: int = Field(default=_MIB, ge=1024, le=64 * _MIB, description="Size limit of one fetch.")

@@ -42,6 +42,7 @@ from service.sections import (
     TokenSettings,
 )
 from service.sections_coco import CocoSettings
+from service.sections_collateral import CollateralSettings
 from service.sections_grpc import GrpcSection
 from verifier.tees import TEES
 
@@ -69,6 +70,7 @@ class Settings(Section):
     token: TokenSettings = Field(default_factory=TokenSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     fetch: FetchSettings = Field(default_factory=FetchSettings)
+    collateral: CollateralSettings = Field(default_factory=CollateralSettings)
     sigstore: SigstoreSettings = Field(default_factory=SigstoreSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     log: LogSettings = Field(default_factory=LogSettings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common.fetch import FetchLimits, HttpFetcher
+from service import collateral
 from verifier.tee import Surroundings
 from verifier.tees import TEES
 
@@ -37,9 +37,6 @@ def coco_forms(tees: Iterable[str]) -> dict[str, CocoForm]:
 
 
 def _surroundings(settings: Settings) -> Surroundings:
-    fetch = settings.fetch
-    fetcher = None
-    if fetch.enabled:
-        limits = FetchLimits(timeout_s=fetch.timeout_s, max_bytes=fetch.max_bytes)
-        fetcher = HttpFetcher(fetch.allowed_hosts, limits=limits)
-    return Surroundings(collateral=settings.collateral_dir, fetcher=fetcher)
+    sources = collateral.sources_of(collateral.section_of(settings))
+    fetcher = collateral.fetcher_of(settings, sources) if settings.fetch.enabled else None
+    return Surroundings(collateral=settings.collateral_dir, fetcher=fetcher, sources=sources)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from service.app import create_app
+from service.collateral_watch import CollateralWatch
 from service.composition import build
 from service.expiry import ExpiryWatch
 from service.feed.deliverer import Deliverer
@@ -29,13 +30,16 @@ class Worker:
         self._deliverer = Deliverer(self._services)
         self._sources = SourceRunner(self._services)
         self._expiry = ExpiryWatch(self._services)
+        self._collateral = CollateralWatch(self._services)
         self.app: Flask = create_app(self._services)
         self._deliverer.start()
         self._sources.start()
         self._expiry.start()
+        self._collateral.start()
 
     def close(self) -> None:
         """Stop the threads, write what is queued, close the database."""
+        self._collateral.close()
         self._expiry.close()
         self._sources.close()
         self._deliverer.close()

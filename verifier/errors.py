@@ -137,6 +137,13 @@ class CertificateRevoked(EndorsementError):
     advice = "The platform must be re-endorsed by its vendor."
 
 
+class EndorsementOutdated(EndorsementError):
+    """An item for the endorsement store is expired, not yet in force, or older than the one at hand."""
+
+    code = "endorsement.outdated"
+    advice = "Fetch the current one from its vendor; the one at hand stays as it is."
+
+
 class CrlMissing(EndorsementError):
     """No revocation list, and the settings demand one."""
 

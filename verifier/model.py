@@ -7,7 +7,7 @@ A TEE is one folder (``verifier/snp``, ``verifier/tpm``): parse (bytes to typed 
 from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 (msgspec resolves it at run time)
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -132,6 +132,22 @@ class CocoForm(Protocol):
 
     def claims_of(self, verified: VerifiedEvidence) -> dict[str, Any]:
         """The claims as a policy written for their attestation service expects them: theirs, and ours."""
+
+
+@runtime_checkable
+class Challenger(Protocol):
+    """A verifier whose evidence answers a challenge of its own making (IBM Secure Execution)."""
+
+    @property
+    def coco_hash(self) -> str:
+        """The hash of the runtime data that a challenge for Confidential Containers asks for."""
+
+    def coco_challenge(self, now: datetime) -> tuple[str, str]:
+        """The text that takes the nonce's place, and ``coco_hash``.
+
+        Raises:
+            ConfigurationError, EndorsementError: it cannot be made.
+        """
 
 
 class TeeVerifier(Protocol):

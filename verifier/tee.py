@@ -13,6 +13,7 @@ import msgspec
 from pydantic import Field
 
 from common.section import Section
+from verifier.endorsements.kinds import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from common.fetch import Fetcher
+    from verifier.endorsements.kinds import CollateralKind
     from verifier.model import CocoForm, TeeVerifier
     from wire.evidence import EvidenceDocument
 
@@ -38,10 +40,12 @@ class Surroundings(msgspec.Struct, frozen=True):
     Attributes:
         collateral: the endorsement store's folder, shared by all TEEs; each has sub-folders of its own.
         fetcher: gets what the folder lacks; None stays offline.
+        sources: whom it asks.
     """
 
     collateral: Path
     fetcher: Fetcher | None = None
+    sources: Sources = Sources()
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -137,6 +141,7 @@ class Tee(msgspec.Struct, frozen=True, kw_only=True):
         insecure: of a section, one sentence for each switch in it that weakens a verdict.
         checks: what is checked, for docs/tees.md: (what, source) in order.
         unchecked: what is not, a sentence each.
+        collateral: the kinds of items that it needs of the endorsement store; TEEs may share them.
     """
 
     name: str
@@ -156,3 +161,4 @@ class Tee(msgspec.Struct, frozen=True, kw_only=True):
     insecure: Callable[[Any], Iterator[str]] = lambda _section: iter(())
     checks: tuple[tuple[str, str], ...] = ()
     unchecked: tuple[str, ...] = ()
+    collateral: tuple[CollateralKind, ...] = ()

@@ -215,7 +215,9 @@ def challenge(services: Services, call: Call) -> Answer:
         body: ChallengeBody = call.body
         if isinstance(body.tee_params, msgspec.UnsetType):
             raise Malformed("Failed to get inner tee_params")
-        text = verification.challenge(tees.named(body.tee), body.tee_params)
+        text = verification.challenge(
+            services.coco.attestation, tees.named(body.tee), body.tee_params, call.now
+        )
         return Answer(200, text.encode("utf-8"), content_type=_TEXT)
 
     return _answered(services, "generate challenge", act)

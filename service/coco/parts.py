@@ -28,6 +28,7 @@ from service import verifiers
 from service.coco_admin import admin_gate, plugin_registry
 from verifier.appraisal import Appraiser
 from verifier.coco_token import CocoVerifier
+from verifier.model import Challenger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,6 +123,9 @@ def build(settings: Settings, core: Core) -> CocoParts:
         signer=core.token_keys,
         names=names,
         recorder=core.recorder,
+        challengers={
+            name: verifier for name, (verifier, _) in core.tees.items() if isinstance(verifier, Challenger)
+        },
         lifetime=lifetime,
         verbose=coco.token.verbose,
     )

@@ -1,7 +1,8 @@
-"""Options of commands that work on the server's own files, and the settings they name."""
+"""Options of commands that work on the server's own files, the settings they name, and times."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,3 +49,16 @@ def load_settings(config: Path | None, data_dir: Path | None) -> Settings:
     if data_dir is not None:
         environ[_DATA_DIR_VARIABLE] = str(data_dir)
     return settings.load(config, environ)
+
+
+def instant(text: str | None) -> datetime:
+    """What ``--at`` says, in UTC; now otherwise."""
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.UsageError(f"--at wants an RFC 3339 time, not {text!r}") from error
+    if moment.tzinfo is None:
+        raise click.UsageError("--at wants an offset: end it with Z for UTC")
+    return moment.astimezone(UTC)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from service.commands import output, verify_text
+from service.commands.local import instant
 from service.commands.output import ExitCode, json_option
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def command(
     if anchors:
         output.note("TEST ROOT: everything that the given anchor signs counts as hardware in this run")
     inspection = library.Inspection(
-        now=_instant(at),
+        now=instant(at),
         report_data=None if report_data is None else hex_decode(report_data, what="--report-data"),
         certificates=_load(certificates, "--certificate"),
         crl=None if crl is None else _read(crl),
@@ -235,18 +235,6 @@ def _roles(texts: tuple[str, ...]) -> dict[str, bytes]:
             raise click.UsageError(f"--with wants ROLE=FILE, each role once, not {text!r}")
         files[role] = _read(Path(path), _MAX_ROLE_FILE)
     return files
-
-
-def _instant(text: str | None) -> datetime:
-    if text is None:
-        return datetime.now(UTC)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise click.UsageError(f"--at wants an RFC 3339 time, not {text!r}") from error
-    if moment.tzinfo is None:
-        raise click.UsageError("--at wants an offset: end it with Z for UTC")
-    return moment.astimezone(UTC)
 
 
 def _policy_text(path: Path) -> str:

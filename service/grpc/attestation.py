@@ -93,11 +93,12 @@ def _set_policy(services: Services, request: pb.SetPolicyRequest, call: GrpcCall
 
 
 def _challenge(services: Services, request: pb.ChallengeRequest, call: GrpcCall) -> pb.ChallengeResponse:
-    del services, call
     for name in ("tee", "tee_params"):
         if name not in request.inner:
             raise Malformed(f"Error parse inner_tee {name}")
-    text = verification.challenge(tees.named(request.inner["tee"]), request.inner["tee_params"])
+    text = verification.challenge(
+        services.coco.attestation, tees.named(request.inner["tee"]), request.inner["tee_params"], call.now
+    )
     return pb.ChallengeResponse(attestation_challenge=text)
 
 

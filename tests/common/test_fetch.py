@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import FetchFailed, FetchForbidden, TouchstoneError
-from common.fetch import FetchLimits, HttpFetcher, OfflineFetcher
+from common.fetch import Answer, FetchLimits, HttpFetcher, OfflineFetcher, answer_of
 
 NAME = "collateral.test"
 
@@ -39,7 +39,7 @@ class Handler(BaseHTTPRequestHandler):
         return
 
     def send(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
+        self.send_response_only(status)
         for name, value in ({"Content-Length": str(len(body))} | headers).items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
@@ -56,6 +56,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer_busy(self) -> None:
         self.send(429, Retry_After="30")
+
+    def answer_later(self) -> None:
+        self.send(503, Date="Sat, 01 Jun 2030 10:00:00 GMT", Retry_After="Sat, 01 Jun 2030 10:01:00 GMT")
+
+    def answer_sometime(self) -> None:
+        self.send(503, Retry_After="sometime")
+
+    def answer_chained(self) -> None:
+        self.send(200, b"{}", TCB_Info_Issuer_Chain="-----BEGIN%20CERTIFICATE-----%0A")
+
+    def answer_wordy(self) -> None:
+        self.send(200, b"{}", **{f"X_{number}": "x" * 30_000 for number in range(3)})
 
     def answer_big(self) -> None:
         self.send(200, bytes(5000))
@@ -296,6 +308,43 @@ def test_a_busy_host_is_left_alone_for_as_long_as_it_asks(server: Server, make: 
             with pytest.raises(expected):
                 fetcher.fetch(server.url(path))
     assert [seen.rpartition("/")[2] for seen in Handler.seen] == ["busy", "good"]
+
+
+@pytest.mark.parametrize(("path", "silence"), [("later", 60), ("sometime", 10)])
+def test_silence_until_a_date_is_counted_by_the_hosts_own_clock(
+    server: Server, make: Make, path: str, silence: int
+) -> None:
+    moment = [0.0]
+    fetcher = make(clock=lambda: moment[0], limits=FetchLimits(keep_failure_s=0, keep_s=0))
+    with pytest.raises(FetchFailed):
+        fetcher.fetch(server.url(path))
+    moment[0] = silence - 1.0
+    with pytest.raises(FetchFailed, match="silence"):
+        fetcher.fetch(server.url("good"))
+    moment[0] = silence + 1.0
+    assert fetcher.fetch(server.url("good")) == b"collateral"
+
+
+def test_headers_come_with_the_answer_and_are_remembered_with_it(server: Server, make: Make) -> None:
+    fetcher = make()
+    for _ in range(2):
+        answer = answer_of(fetcher, server.url("chained"))
+        assert answer.body == b"{}"
+        assert answer.headers["tcb-info-issuer-chain"] == "-----BEGIN%20CERTIFICATE-----%0A"
+    assert len(Handler.seen) == 1
+
+
+def test_too_many_headers_are_a_failed_fetch(server: Server, make: Make) -> None:
+    with pytest.raises(FetchFailed, match="headers"):
+        make().fetch(server.url("wordy"))
+
+
+def test_a_fetcher_of_bodies_alone_gives_no_headers() -> None:
+    class Bodies:
+        def fetch(self, url: str) -> bytes:
+            return url.encode()
+
+    assert answer_of(Bodies(), "https://host/") == Answer(b"https://host/", {})
 
 
 def test_concurrent_fetches_of_one_url_are_one_request(server: Server, make: Make) -> None:

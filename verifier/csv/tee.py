@@ -8,6 +8,7 @@ import msgspec
 
 from common.encoding import b64url_encode
 from common.errors import TouchstoneError
+from verifier.csv import collateral
 from verifier.csv.chain import Anchors
 from verifier.csv.claims import CsvClaims, report_claims
 from verifier.csv.coco import CsvCocoForm
@@ -123,6 +124,7 @@ TEE: Final = Tee(
     | {f"csv_rtmr{index}": f"rtmr{index}" for index in range(REGISTERS)},
     identities=frozenset({"csv_cek"}),
     insecure=insecure_switches,
+    collateral=collateral.kinds(),
     checks=(
         ("length, zeros after the end, version, usage and algorithm of the signature", "Hygon csv-rs"),
         ("signature over the bytes received, by the PEK in the report", "Hygon csv-rs and rats-tls"),

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from common.encoding import b64url_decode, b64url_encode
 from common.errors import Malformed, TouchstoneError
+from verifier.nvidia import kinds
 from verifier.nvidia.certificates import load_certificates
 from verifier.nvidia.claims import NvidiaClaims
 from verifier.nvidia.coco import NvidiaCocoForm
@@ -173,6 +174,7 @@ TEE: Final = Tee(
         "nvidia_gpu_measurements": "measurements",
     },
     insecure=insecure_switches,
+    collateral=kinds.kinds(),
     checks=(
         ("SPDM 1.1 exchange: lengths, one block per index, nothing after the end", "DMTF DSP0274 1.1"),
         ("chain of the device to NVIDIA's pinned root, dates, revocation", "RFC 5280 section 6; RFC 6960"),

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Final
 from pydantic import Field
 
 from common.errors import InvalidSetting
-from common.files import read_limited
+from common.files import read_limited, read_private
 from verifier import vendor_roots
 from verifier.reading import certificate_files
-from verifier.se.challenge import SEAL_KEY_BYTES
 from verifier.se.collateral import FolderCollateral
 from verifier.se.header import MAX_HEADER, ImageHeader, parse_header
 from verifier.se.settings import Additional, SeSettings
@@ -80,7 +79,7 @@ def build(section: SeSection, surroundings: Surroundings) -> SeVerifier:
     """
     if section.challenge_key_file is None:
         raise InvalidSetting("[se] challenge_key_file is needed: it seals the secrets of challenges")
-    key = read_limited(section.challenge_key_file, what="[se] challenge_key_file", max_bytes=SEAL_KEY_BYTES)
+    key = read_private(section.challenge_key_file, what="[se] challenge_key_file")
     settings = SeSettings(
         challenge_key=key,
         roots=(*roots(), *certificate_files(section.extra_roots, what="[se] extra_roots")),

@@ -102,6 +102,11 @@ class SeVerifier:
             raise failure
         return make_challenge(self._settings.challenge_key, self._settings.flags, keys, header.tags, now)
 
+    @property
+    def coco_hash(self) -> str:
+        """``sha512``."""
+        return COCO_HASH
+
     def coco_challenge(self, now: datetime) -> tuple[str, str]:
         """A Confidential Containers challenge: its ``nonce``, and the hash that the guest shall use.
 

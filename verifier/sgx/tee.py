@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from common.encoding import b64url_decode, b64url_encode
 from common.errors import InputError
-from verifier.intel.folder import FolderEndorsements
+from verifier.endorsements import intel_kinds
+from verifier.endorsements.intel import intel_endorsements
 from verifier.intel.inspection import COLLATERAL, given_endorsements, looks_like, quote_contents
 from verifier.intel.quote import SGX
 from verifier.reading import certificate_files
@@ -30,7 +31,11 @@ def build(section: SgxSection, surroundings: Surroundings) -> SgxVerifier:
     """
     return SgxVerifier(
         sgx_settings(section),
-        FolderEndorsements(section.collateral_dir or surroundings.collateral),
+        intel_endorsements(
+            section.collateral_dir or surroundings.collateral,
+            surroundings.fetcher,
+            sources=surroundings.sources,
+        ),
         extra_anchors=certificate_files(section.extra_anchors, what="[sgx] extra_anchors"),
     )
 
@@ -81,6 +86,7 @@ TEE: Final = Tee(
         "sgx_isv_ext_prod_id": "body.isv_ext_prod_id",
     },
     insecure=insecure_switches,
+    collateral=intel_kinds.kinds("sgx"),
     checks=(
         ("lengths, version, algorithm, quoting enclave's vendor", "Intel DCAP quote format"),
         ("the attestation key's signature over the bytes received", "FIPS 186-5 section 6.4.2"),

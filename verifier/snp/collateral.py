@@ -1,4 +1,4 @@
-"""Where the SNP verifier gets what evidence does not carry (on disk: ``verifier.collateral``)."""
+"""Where the SNP verifier gets what evidence does not carry (on disk: ``verifier.endorsements.amd``)."""
 
 from __future__ import annotations
 

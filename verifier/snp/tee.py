@@ -10,7 +10,8 @@ from cryptography.x509.oid import NameOID
 
 from common.encoding import b64url_decode, b64url_encode
 from common.errors import Malformed, TouchstoneError
-from verifier.collateral import CollateralStore
+from verifier.endorsements import amd_kinds
+from verifier.endorsements.amd import CollateralStore
 from verifier.reading import certificate_files
 from verifier.snp.claims import SnpClaims
 from verifier.snp.coco import SnpCocoForm
@@ -44,7 +45,11 @@ def build(section: SnpSection, surroundings: Surroundings) -> SnpVerifier:
     """
     return SnpVerifier(
         snp_settings(section),
-        CollateralStore(section.collateral_dir or surroundings.collateral, surroundings.fetcher),
+        CollateralStore(
+            section.collateral_dir or surroundings.collateral,
+            surroundings.fetcher,
+            sources=surroundings.sources,
+        ),
         extra_anchors=certificate_files(section.extra_anchors, what="[snp] extra_anchors"),
     )
 
@@ -206,6 +211,7 @@ TEE: Final = Tee(
         ("chip id or cloud provider", "AMD 57230 table 5"),
         ("REPORT_DATA, HOST_DATA, VMPL, guest policy, platform bits, ID keys", "AMD 56860 tables 9 and 23"),
     ),
+    collateral=amd_kinds.kinds(),
     unchecked=(
         "Physical attacks on memory and interposers: no verifier sees them.",
         "AMD revokes by TCB, never a VCEK by its number: leaked chips need a deny-list of chip ids.",

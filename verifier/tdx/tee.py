@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from common.encoding import b64url_decode, b64url_encode
 from common.errors import InputError
-from verifier.intel.folder import FolderEndorsements
+from verifier.endorsements import intel_kinds
+from verifier.endorsements.intel import intel_endorsements
 from verifier.intel.inspection import COLLATERAL, given_endorsements, looks_like, quote_contents
 from verifier.intel.quote import TDX
 from verifier.reading import certificate_files
@@ -30,7 +31,11 @@ def build(section: TdxSection, surroundings: Surroundings) -> TdxVerifier:
     """
     return TdxVerifier(
         tdx_settings(section),
-        FolderEndorsements(section.collateral_dir or surroundings.collateral),
+        intel_endorsements(
+            section.collateral_dir or surroundings.collateral,
+            surroundings.fetcher,
+            sources=surroundings.sources,
+        ),
         extra_anchors=certificate_files(section.extra_anchors, what="[tdx] extra_anchors"),
     )
 
@@ -84,6 +89,7 @@ TEE: Final = Tee(
         "mr_servicetd": "quote.body.mr_servicetd",
     },
     insecure=insecure_switches,
+    collateral=intel_kinds.kinds("tdx"),
     checks=(
         ("lengths, version, algorithm, quoting enclave's vendor", "Intel DCAP quote format"),
         ("the attestation key's signature over the bytes received", "FIPS 186-5 section 6.4.2"),

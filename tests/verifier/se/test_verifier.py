@@ -341,6 +341,7 @@ class TestRecord:
 
         key, root, header = tmp_path / "key", tmp_path / "root.pem", tmp_path / "hdr.bin"
         key.write_bytes(SEAL)
+        key.chmod(0o600)
         root.write_bytes(world.authority.root.certificate.public_bytes(Encoding.PEM))
         header.write_bytes(image_header())
         section = TEE.section(

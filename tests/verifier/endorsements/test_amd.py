@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from common.errors import FetchFailed, FetchForbidden
 from testkit.snp_firmware import SnpFirmware
 from tests.verifier.snp.conftest import BOUND, REPORT_DATA, failed, settings_of
-from verifier.collateral import CollateralStore, list_file, vcek_file, vcek_url
+from verifier.endorsements.amd import CollateralStore, list_file, vcek_file, vcek_url
 from verifier.errors import CrlMissing, EndorsementMissing
 from verifier.snp import SnpVerifier
 from verifier.snp.chain import Anchor, Anchors
@@ -107,12 +107,20 @@ class TestLists:
         assert fetcher.asked == []
 
     @pytest.mark.parametrize("days", [2, 360])
-    def test_an_old_or_expiring_list_is_refreshed(
+    def test_an_old_or_expiring_list_in_force_is_not_fetched_in_a_request(
         self, tmp_path: Path, root: Anchor, milan: SnpFirmware, days: int
     ) -> None:
-        now = milan.start + timedelta(days=days)
-        got = now if days == 360 else now - timedelta(days=2)  # near its end, or a day old
-        _write(tmp_path, "vcek-Milan.crl", milan.crl(), got)
+        now, crl, fetcher = milan.start + timedelta(days=days), milan.crl(), Answers({})
+        _write(tmp_path, "vcek-Milan.crl", crl, milan.start)
+        store = _store(tmp_path, fetcher, root)
+        assert store.crl(Product.MILAN, VCEK, root.sha256, now) == crl
+        assert fetcher.asked == []
+
+    def test_a_list_that_has_ended_is_fetched(
+        self, tmp_path: Path, root: Anchor, milan: SnpFirmware
+    ) -> None:
+        now = milan.start + timedelta(days=400)
+        _write(tmp_path, "vcek-Milan.crl", milan.crl(), milan.start)
         fresh = milan.crl(this_update=now)
         store = _store(tmp_path, Answers({CRL_URL: fresh}), root)
         assert store.crl(Product.MILAN, VCEK, root.sha256, now) == fresh
@@ -120,7 +128,7 @@ class TestLists:
     def test_a_failed_refresh_keeps_the_list_and_waits(
         self, tmp_path: Path, root: Anchor, milan: SnpFirmware
     ) -> None:
-        crl = milan.crl()
+        crl = milan.crl(next_update=NOW - timedelta(days=1))
         _write(tmp_path, "vcek-Milan.crl", crl, NOW - timedelta(days=2))
         fetcher = Answers({CRL_URL: FetchFailed("no answer")})
         store = _store(tmp_path, fetcher, root)
@@ -132,7 +140,7 @@ class TestLists:
     def test_a_bad_answer_replaces_nothing(
         self, tmp_path: Path, root: Anchor, milan: SnpFirmware, stranger: SnpFirmware
     ) -> None:
-        crl = milan.crl(this_update=NOW - timedelta(days=3))
+        crl = milan.crl(this_update=NOW - timedelta(days=3), next_update=NOW - timedelta(days=1))
         older = milan.crl(this_update=NOW - timedelta(days=30))
         for answer in (b"<html>", stranger.crl(), milan.crl(key=milan.keys.ask), older):
             path = _write(tmp_path, "vcek-Milan.crl", crl, NOW - timedelta(days=2))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from provenance.model import Statement
 
 PREDICATE_TYPE: Final = "urn:touchstone:reference-values:v1"
-TEES: Final = ("sgx", "snp", "tdx", "tpm")
+TEES: Final = ("csv", "sgx", "snp", "tdx", "tpm")
 MAX_VALUES: Final = 4096
 MAX_SOURCES: Final = 256
 MAX_TEXT: Final = 2048
@@ -38,6 +38,7 @@ _DIGEST_BYTES: Final = {
     "snp_author_key_digest": 48,
     "sgx_mr_enclave": 32,
     "sgx_mr_signer": 32,
+    "csv_measure": 32,
 }
 
 

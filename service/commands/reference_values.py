@@ -51,7 +51,7 @@ def command() -> None:
 
 @command.command(name="list")
 @click.option("--name", help="Reference name, e.g. snp_launch_measurement.")
-@click.option("--tee", type=click.Choice(["sgx", "snp", "tdx", "tpm"]))
+@click.option("--tee", type=click.Choice(["csv", "sgx", "snp", "tdx", "tpm"]))
 @click.option("--group", help="Release that values belong to.")
 @click.option("--state", type=_STATES)
 @click.option("--attestation", help="SHA-256 of the envelope.")

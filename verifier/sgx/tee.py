@@ -82,6 +82,8 @@ TEE: Final = Tee(
         "sgx_isv_prod_id": "body.isv_prod_id",
         "sgx_isv_svn": "enclave.isv_svn",
         "sgx_config_id": "body.config_id",
+        "sgx_isv_family_id": "body.isv_family_id",
+        "sgx_isv_ext_prod_id": "body.isv_ext_prod_id",
     },
     insecure=insecure_switches,
     collateral=intel_kinds.kinds("sgx"),

@@ -85,6 +85,7 @@ TEE: Final = Tee(
         "rtmr_3": "quote.body.rtmr_3",
         "xfam": "quote.body.xfam",
         "mr_config_id": "quote.body.mr_config_id",
+        "tdx_mr_config_id": "quote.body.mr_config_id",
         "mr_servicetd": "quote.body.mr_servicetd",
     },
     insecure=insecure_switches,

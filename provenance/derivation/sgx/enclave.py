@@ -11,11 +11,17 @@ Ways in, by the artefacts that are given:
 * ``sigstruct`` and ``sgxs``: the SGXS stream (a complete page list) must hash to the ENCLAVEHASH.
 * ``sgxs`` alone: the measurement alone, for nobody has signed the rest.
 
+Of a SIGSTRUCT are taken: measurement, signer, product, version, and the two identifiers that KSS adds
+(ISVFAMILYID, ISVEXTPRODID; zeros without KSS, as the report then has them). Occlum keeps the MAC of its
+configuration, and with it that of its file systems, in ISVFAMILYID: the measurement alone does not say
+which application such an enclave runs.
+
 An unsigned enclave, and an enclave of Gramine or another toolchain without its SIGSTRUCT, is not
 derivable: how its pages are laid out is decided by a loader that no artefact describes. CONFIGID and
 CONFIGSVN are decided at launch, and are in no artefact either.
 
-Sources: Intel SDM volume 3D, sections 38.10, 38.13 and 40.3; see the modules that this one joins.
+Sources: Intel SDM volume 3D, sections 38.10, 38.13 and 40.3; Occlum, docs, boot_flow.md; see the modules
+that this one joins.
 """
 
 from __future__ import annotations
@@ -36,7 +42,7 @@ if TYPE_CHECKING:
     from provenance.model import AdmittedStatement, Artifact, DerivationRequest, DerivedValue
 
 NAME: Final = "sgx-enclave"
-VERSION: Final = 1
+VERSION: Final = 2
 ENCLAVE: Final = "enclave"
 SIGSTRUCT: Final = "sigstruct"
 SGXS: Final = "sgxs"
@@ -50,12 +56,14 @@ MR_ENCLAVE: Final = "sgx_mr_enclave"
 MR_SIGNER: Final = "sgx_mr_signer"
 ISV_PROD_ID: Final = "sgx_isv_prod_id"
 ISV_SVN: Final = "sgx_isv_svn"
+ISV_FAMILY_ID: Final = "sgx_isv_family_id"
+ISV_EXT_PROD_ID: Final = "sgx_isv_ext_prod_id"
 
 
 def apply(
     admitted: AdmittedStatement, request: DerivationRequest, artifacts: Sequence[Artifact]
 ) -> tuple[DerivedValue, ...]:
-    """The rule (``registry.Rule``): ``sgx_mr_enclave`` and, if signed, the three values beside it.
+    """The rule (``registry.Rule``): ``sgx_mr_enclave`` and, if signed, the five values beside it.
 
     ``sgx_isv_svn`` is a minimum (``scalar``); the others are members of a set.
 
@@ -87,6 +95,8 @@ def _values(measured: bytes, signed: Sigstruct | None) -> list[tuple[str, str | 
             (MR_SIGNER, signed.mr_signer.hex()),
             (ISV_PROD_ID, signed.isv_prod_id),
             (ISV_SVN, signed.isv_svn),
+            (ISV_FAMILY_ID, signed.isv_family_id.hex()),
+            (ISV_EXT_PROD_ID, signed.isv_ext_prod_id.hex()),
         ]
     return values
 

@@ -28,13 +28,17 @@ def sigstruct(
     svn: int = 9,
     exponent: int = 3,
     vendor: int = 0,
+    family_id: bytes = bytes(16),
+    ext_prod_id: bytes = bytes(16),
+    attributes: int = 4,
 ) -> bytes:
     private = private or key()
     n = private.public_key().public_numbers().n
     header = bytes.fromhex("06000000e10000000000010000000000") + struct.pack("<II", vendor, 0x20260601)
     header += bytes.fromhex("01010000600000006000000001000000") + bytes(4 + 84)
-    body = struct.pack("<II", 0, 0xFFFFFFFF) + bytes(4 + 16)
-    body += struct.pack("<QQQQ", 4, 3, 0xFFFFFFFFFFFFFFFD, 0) + enclave_hash + bytes(32)
+    body = struct.pack("<II", 0, 0xFFFFFFFF) + bytes(4) + family_id
+    body += struct.pack("<QQQQ", attributes, 3, 0xFFFFFFFFFFFFFFFD, 0)
+    body += enclave_hash + bytes(16) + ext_prod_id
     body += struct.pack("<HH", prod_id, svn)
     raw = private.sign(header + body, padding.PKCS1v15(), hashes.SHA256())
     s = int.from_bytes(raw, "big")

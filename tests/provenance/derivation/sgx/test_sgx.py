@@ -125,6 +125,8 @@ def test_a_real_sigstruct(vectors: Path) -> None:
         "sgx_mr_signer": "83d719e77deaca1470f6baf62a4d774303c899db69020f9c70ee1dfc08c7ce9e",
         "sgx_isv_prod_id": 0,
         "sgx_isv_svn": 0,
+        "sgx_isv_family_id": "00" * 16,
+        "sgx_isv_ext_prod_id": "00" * 16,
     }
 
 
@@ -195,7 +197,7 @@ def test_a_page_list_that_its_author_did_not_sign_is_refused(css: bytes) -> None
 def test_a_signed_page_list_gives_the_whole_group() -> None:
     values = run({"sgxs": _stream().data, "sigstruct": enclaves.sigstruct(_stream().hash())})
     assert values["sgx_mr_enclave"] == _stream().hash().hex()
-    assert len(values) == 4
+    assert len(values) == 6
 
 
 # -- ELF
@@ -328,6 +330,13 @@ def test_the_version_is_a_minimum_and_the_rest_is_not(css: bytes) -> None:
     values = derive(admitted, request, [Artifact("sigstruct", "enclave.sig", css)])
     assert [value.name for value in values if value.scalar] == ["sgx_isv_svn"]
     assert values[0].inputs["signed"]["debugExcluded"] is False
+
+
+def test_what_kss_adds_is_derived_too() -> None:
+    css = enclaves.sigstruct(HASH, family_id=bytes(range(16)), ext_prod_id=b"\x5a" * 16, attributes=0x84)
+    values = run({"sigstruct": css})
+    assert values["sgx_isv_family_id"] == bytes(range(16)).hex()
+    assert values["sgx_isv_ext_prod_id"] == "5a" * 16
 
 
 # -- the rule

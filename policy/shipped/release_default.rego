@@ -21,7 +21,8 @@ allow if {
 
 # A device beside the machine, of which something is not as it must be.
 any_refused if {
-	input.ear.submods[_]["ear.status"] != "affirming"
+	some submod in input.ear.submods
+	not submod["ear.status"] == "affirming"
 }
 
 required := {"instance-identity", "configuration", "executables", "hardware"}
@@ -59,7 +60,7 @@ reasons contains "the attestation result has no affirming status" if {
 reasons contains sprintf("the result of %v has no affirming status", [name]) if {
 	some name, submod in input.ear.submods
 	name != "cpu0"
-	object.get(submod, "ear.status", "absent") != "affirming"
+	not submod["ear.status"] == "affirming"
 }
 
 reasons contains "the evidence is not bound to a session key of the guest" if {

@@ -79,7 +79,7 @@ TEE: Final = Tee(
     reference_names={
         "sgx_mr_enclave": "body.mr_enclave",
         "sgx_mr_signer": "body.mr_signer",
-        "sgx_isv_prod_id": "body.isv_prod_id",
+        "sgx_isv_prod_id": "enclave.isv_prod_id",
         "sgx_isv_svn": "enclave.isv_svn",
         "sgx_config_id": "body.config_id",
         "sgx_isv_family_id": "body.isv_family_id",

@@ -2,7 +2,7 @@
 #
 #   sgx_mr_enclave                this very enclave (Gramine, Occlum, Inclavare: what their signing tools print)
 #   sgx_mr_signer, sgx_isv_prod_id, sgx_isv_svn
-#                                 signer, product (hex, as in the quote) and version (a number) of one release
+#                                 signer, product and lowest security version (numbers) of one release
 #
 # Which TCB statuses are acceptable is a setting of the verifier: what fails there is in input.verification.failed.
 
@@ -24,12 +24,6 @@ executables := 3 if {
 executables := 4 if {
 	input.verification.tee == "sgx"
 	not sgx_enclave
-	signer := input.sgx.body.mr_signer
-	input.reference.sgx_mr_signer[signer].value == signer
-	product := input.sgx.body.isv_prod_id
-	input.reference.sgx_isv_prod_id[product].value == product
-	some key
-	input.reference.sgx_isv_svn[key].value == input.sgx.enclave.isv_svn
 	count(sgx_groups) > 0
 }
 
@@ -38,12 +32,19 @@ sgx_enclave if {
 	input.reference.sgx_mr_enclave[enclave].value == enclave
 }
 
-# The releases that signer, product and version belong to.
+# The releases of that signer and product whose lowest security version the enclave reaches.
 sgx_groups := intersection({
 	reference_groups("sgx_mr_signer", input.sgx.body.mr_signer),
-	reference_groups("sgx_isv_prod_id", input.sgx.body.isv_prod_id),
-	reference_groups("sgx_isv_svn", input.sgx.enclave.isv_svn),
+	reference_groups("sgx_isv_prod_id", input.sgx.enclave.isv_prod_id),
+	sgx_version_groups,
 })
+
+sgx_version_groups := {group |
+	entry := input.reference.sgx_isv_svn[_]
+	is_number(entry.value)
+	input.sgx.enclave.isv_svn >= entry.value
+	group := entry.groups[_]
+}
 
 # 3: no known vulnerabilities: nobody can look in from outside.
 configuration := 3 if {

@@ -141,7 +141,7 @@ DIFFERENCES: Final = (
             "30/6": (500, "the signature does not verify"),
             "30/7": (500, "snp.report_data"),
             "30/10": (500, "evidence is not unpadded base64url"),
-            "30/11": (500, "not configured for tdx"),
+            "30/11": (500, "the TDX evidence is not of the published form"),
             "30/13": (500, "no TEE has that name"),
             "30/14": (500, "1 to 32 verification requests"),
             "32/8": (500, "policy id is not an identifier"),

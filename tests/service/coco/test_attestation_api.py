@@ -313,7 +313,7 @@ def test_policy_that_is_no_text_is_refused(client: ContractClient, policy: str) 
         ({"evidence": b64url_encode(b"[" * 100_000)}, 400, "input.malformed"),
         ({"evidence": b64url_encode(b"{}")}, 400, "input.malformed"),
         ({"tee": "sev"}, 422, "coco.tee_unknown"),
-        ({"tee": "tdx"}, 422, "evidence.unsupported"),
+        ({"tee": "hygondcu"}, 422, "evidence.unsupported"),
         ({"runtime_data": {}}, 400, "input.malformed"),
         ({"runtime_data": {"raw": "AA", "structured": {}}}, 400, "input.malformed"),
         ({"runtime_data": {"raw": ""}}, 400, "input.malformed"),

@@ -271,7 +271,7 @@ def test_loopback_is_told_from_the_peer_address(peer: str, loopback: bool) -> No
         ({"evidence": ""}, "input.malformed"),
         ({"evidence": "e30="}, "input.malformed"),
         ({"tee": "sev"}, "coco.tee_unknown"),
-        ({"tee": "tdx"}, "evidence.unsupported"),
+        ({"tee": "hygondcu"}, "evidence.unsupported"),
         ({"raw_runtime_data": ""}, "input.malformed"),
         ({"raw_runtime_data": b64url_encode(bytes(64))}, "input.malformed"),
         ({"raw_runtime_data": b64url_encode(b"y" * 64)}, "evidence.report_data"),

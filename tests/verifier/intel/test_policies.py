@@ -81,8 +81,10 @@ def test_what_fails_is_not_affirmed(platform: IntelPlatform) -> None:
     [
         ({"sgx_mr_enclave": ["44" * 32]}, 3),
         ({"sgx_mr_enclave": ["45" * 32]}, 96),
-        ({"sgx_mr_signer": ["55" * 32], "sgx_isv_prod_id": ["0700"], "sgx_isv_svn": [3]}, 4),
-        ({"sgx_mr_signer": ["55" * 32], "sgx_isv_prod_id": ["0700"], "sgx_isv_svn": [4]}, 96),
+        ({"sgx_mr_signer": ["55" * 32], "sgx_isv_prod_id": [7], "sgx_isv_svn": [3]}, 4),
+        ({"sgx_mr_signer": ["55" * 32], "sgx_isv_prod_id": [7], "sgx_isv_svn": [2]}, 4),
+        ({"sgx_mr_signer": ["55" * 32], "sgx_isv_prod_id": [8], "sgx_isv_svn": [3]}, 96),
+        ({"sgx_mr_signer": ["55" * 32], "sgx_isv_prod_id": [7], "sgx_isv_svn": [4]}, 96),
         ({"sgx_mr_signer": ["55" * 32], "sgx_isv_svn": [3]}, 96),
     ],
 )

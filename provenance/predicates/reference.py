@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from provenance.model import Statement
 
 PREDICATE_TYPE: Final = "urn:touchstone:reference-values:v1"
-TEES: Final = ("csv", "sgx", "snp", "tdx", "tpm")
+TEES: Final = (
+    "az-snp-vtpm", "az-tdx-vtpm", "cca", "csv", "nitro", "nvidia", "se", "sev", "sgx", "snp", "tdx", "tpm",
+)  # fmt: skip
 MAX_VALUES: Final = 4096
 MAX_SOURCES: Final = 256
 MAX_TEXT: Final = 2048

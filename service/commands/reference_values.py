@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import click
 
+from provenance.predicates.reference import TEES
 from service.commands import output
 from service.commands.output import json_option
 from service.commands.remote import client_of, server_options
@@ -51,7 +52,7 @@ def command() -> None:
 
 @command.command(name="list")
 @click.option("--name", help="Reference name, e.g. snp_launch_measurement.")
-@click.option("--tee", type=click.Choice(["csv", "sgx", "snp", "tdx", "tpm"]))
+@click.option("--tee", type=click.Choice(TEES))
 @click.option("--group", help="Release that values belong to.")
 @click.option("--state", type=_STATES)
 @click.option("--attestation", help="SHA-256 of the envelope.")

@@ -8,6 +8,7 @@ from typing import get_type_hints, is_typeddict
 import msgspec
 import pytest
 
+from provenance.predicates.reference import TEES as TEES_OF_STATEMENTS
 from service import tees_doc
 from verifier.tee import Tee, TeeSection
 from verifier.tees import EVIDENCE, TEES
@@ -49,6 +50,11 @@ def test_reference_names_belong_to_one_tee() -> None:
 def test_a_tee_that_may_be_enabled_in_production_has_a_part_of_the_default_policy(tee: Tee) -> None:
     if tee.section().enabled:
         assert (_ROOT / f"policy/shipped/appraisal/{tee.name}.rego").is_file()
+
+
+@_ALL
+def test_reference_values_may_be_stated_for_it(tee: Tee) -> None:
+    assert tee.name in TEES_OF_STATEMENTS or not tee.section().enabled
 
 
 @_ALL

@@ -41,7 +41,7 @@ from verifier.intel.checks import (
 )
 from verifier.intel.collateral import Collateral, CollateralReader
 from verifier.intel.evaluation import TcbResult, evaluate
-from verifier.intel.findings import Findings, assess_platform
+from verifier.intel.findings import assess_platform
 from verifier.intel.quote import SGX, TDX, Quote, QuoteSignature, parse_quote
 from verifier.intel.second_opinion import DcapQvl, Opinion
 from verifier.intel.td import TdBody
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
+    from verifier.findings import Findings
     from verifier.intel.endorsements import FixedEndorsements, IntelEndorsements
     from verifier.intel.second_opinion import SecondOpinion
     from verifier.intel.settings import PlatformSettings

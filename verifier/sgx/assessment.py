@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from verifier.errors import DebugEnabled
+from verifier.findings import CONFIGURATION, EXECUTABLES, VISIBLE, Findings, hexes
 from verifier.intel import enclave as bits
-from verifier.intel.findings import CONFIGURATION, EXECUTABLES, VISIBLE, Findings, hexes
 
 if TYPE_CHECKING:
     from verifier.intel.enclave import EnclaveReport

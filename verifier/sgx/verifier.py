@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from common.checks import Checks
 from common.errors import Malformed
 from verifier.binding import bound_key, bound_to, expected_report_data
+from verifier.findings import NOT_RECOGNISED, Findings
 from verifier.intel.checks import require_init_data, require_report_data
 from verifier.intel.enclave import EnclaveReport
-from verifier.intel.findings import NOT_RECOGNISED, Findings
 from verifier.intel.quote import MAX_QUOTE_BYTES
 from verifier.intel.transport import carried_collateral, decoded
 from verifier.intel.verify import QuoteChecker

@@ -13,7 +13,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from common.checks import Check, Verdict
-from verifier.errors import DebugEnabled, PolicyViolation, TcbBelowFloor
+from verifier.errors import DebugEnabled, TcbBelowFloor
+from verifier.findings import (
+    CONFIGURATION,
+    EXECUTABLES,
+    HARDWARE,
+    NOT_RECOGNISED,
+    VISIBLE,
+    Findings,
+    hexes,
+)
 from verifier.snp.checks import ABI
 from verifier.snp.products import SigningKey, Tcb
 from verifier.snp.report import (
@@ -24,25 +33,14 @@ from verifier.snp.report import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from common.checks import Checks
-    from common.errors import TouchstoneError
     from verifier.snp.chain import VerifiedChain
     from verifier.snp.platform import PlatformTcbs
     from verifier.snp.products import Product
     from verifier.snp.report import Report
     from verifier.snp.settings import SnpSettings
 
-CONTRAINDICATED: Final = 96
-NOT_RECOGNISED: Final = 97
 _NO_CLAIM: Final = 0
-
-_CONFIGURATION: Final = {"configuration": CONTRAINDICATED}
-# AR4SI runtime-opaque 96: the contents of memory are visible from outside.
-_VISIBLE: Final = {"configuration": CONTRAINDICATED, "runtime-opaque": CONTRAINDICATED}
-_HARDWARE: Final = {"hardware": CONTRAINDICATED}
-_EXECUTABLES: Final = {"executables": CONTRAINDICATED}
 _UNKNOWN_INSTANCE: Final = {"instance-identity": NOT_RECOGNISED}
 # The records that most reports earn, made once.
 _NO_DEBUG: Final = Check(
@@ -78,7 +76,7 @@ class Assessment:
         checks: Checks,
     ) -> dict[str, int]:
         """Record every expectation; returns the floors that the failed ones set."""
-        findings = _Findings(checks)
+        findings = Findings(checks)
         self._guest_policy(report, findings)
         self._firmware(report, tcbs, findings)
         self._tcb_floors(product, tcbs, findings)
@@ -87,22 +85,22 @@ class Assessment:
         self._launch_identity(report, findings)
         return findings.floors
 
-    def _guest_policy(self, report: Report, findings: _Findings) -> None:
+    def _guest_policy(self, report: Report, findings: Findings) -> None:
         settings, policy = self._settings, report.policy
         findings.expect(
-            "snp.vmpl", report.vmpl in settings.vmpls, _CONFIGURATION,
+            "snp.vmpl", report.vmpl in settings.vmpls, CONFIGURATION,
             expected=self._vmpls, observed=report.vmpl, source=f"{ABI} 0x030",
         )  # fmt: skip
         if policy & POLICY_DEBUG:
             findings.expect(
-                "snp.policy.debug", not policy & POLICY_DEBUG, _VISIBLE, DebugEnabled,
+                "snp.policy.debug", not policy & POLICY_DEBUG, VISIBLE, DebugEnabled,
                 expected=False, observed=True, source=_NO_DEBUG.source,
             )  # fmt: skip
         else:
             findings.known(_NO_DEBUG)
         if policy & POLICY_MIGRATE_MA:
             findings.expect(
-                "snp.policy.migrate_ma", settings.permit_migration, _CONFIGURATION,
+                "snp.policy.migrate_ma", settings.permit_migration, CONFIGURATION,
                 expected=settings.permit_migration, observed=True, source=_NO_MIGRATION.source,
             )  # fmt: skip
         else:
@@ -110,16 +108,16 @@ class Assessment:
         if settings.policy_required or settings.policy_forbidden:
             findings.masks(
                 "snp.policy.bits", policy, settings.policy_required, settings.policy_forbidden,
-                _CONFIGURATION, source=f"{ABI} 0x008",
+                CONFIGURATION, source=f"{ABI} 0x008",
             )  # fmt: skip
         if settings.minimum_abi != (0, 0):
             abi = (policy >> 8 & 0xFF, policy & 0xFF)
             findings.expect(
-                "snp.policy.abi", abi >= settings.minimum_abi, _CONFIGURATION,
+                "snp.policy.abi", abi >= settings.minimum_abi, CONFIGURATION,
                 expected=settings.minimum_abi, observed=abi, source=f"{ABI} 0x008 bits 15:0",
             )  # fmt: skip
 
-    def _firmware(self, report: Report, tcbs: PlatformTcbs, findings: _Findings) -> None:
+    def _firmware(self, report: Report, tcbs: PlatformTcbs, findings: Findings) -> None:
         settings = self._settings
         tcb_ok = tcbs.committed == tcbs.current
         version_ok = report.committed_version == report.current_version
@@ -127,52 +125,52 @@ class Assessment:
             tcb_ok = tcbs.current.covers(tcbs.committed)
             version_ok = report.committed_version <= report.current_version
         findings.expect(
-            "snp.tcb.committed", tcb_ok, _HARDWARE,
+            "snp.tcb.committed", tcb_ok, HARDWARE,
             expected=tcbs.current.as_dict(), observed=tcbs.committed.as_dict(), source=f"{ABI} 0x1E0",
             note="" if tcb_ok else "the platform runs firmware that it can still roll back from",
         )  # fmt: skip
         findings.expect(
-            "snp.firmware.committed", version_ok, _HARDWARE,
+            "snp.firmware.committed", version_ok, HARDWARE,
             expected=report.current_version, observed=report.committed_version, source=f"{ABI} 0x1EC",
         )  # fmt: skip
         if settings.minimum_firmware != (0, 0, 0):
             findings.expect(
-                "snp.firmware.minimum", report.current_version >= settings.minimum_firmware, _HARDWARE,
+                "snp.firmware.minimum", report.current_version >= settings.minimum_firmware, HARDWARE,
                 expected=settings.minimum_firmware, observed=report.current_version, source=f"{ABI} 0x1E8",
             )  # fmt: skip
         required = settings.mitigations_required
         if required:
             both = (report.launch_mitigations or 0) & (report.current_mitigations or 0)
             findings.expect(
-                "snp.mitigations", both & required == required, _HARDWARE,
+                "snp.mitigations", both & required == required, HARDWARE,
                 expected=hex(required), observed=hex(both), source=f"{ABI} 0x1F8",
             )  # fmt: skip
 
-    def _tcb_floors(self, product: Product, tcbs: PlatformTcbs, findings: _Findings) -> None:
+    def _tcb_floors(self, product: Product, tcbs: PlatformTcbs, findings: Findings) -> None:
         floor = self._floors.get(product)
         if floor is None:
             return
         for name, tcb, offset in (("reported", tcbs.reported, "0x180"), ("launch", tcbs.launch, "0x1F0")):
             findings.expect(
-                f"snp.tcb.{name}_floor", tcb.covers(floor), _HARDWARE, TcbBelowFloor,
+                f"snp.tcb.{name}_floor", tcb.covers(floor), HARDWARE, TcbBelowFloor,
                 expected=floor.as_dict(), observed=tcb.as_dict(), source=f"{ABI} {offset}",
             )  # fmt: skip
 
-    def _platform(self, report: Report, findings: _Findings) -> None:
+    def _platform(self, report: Report, findings: Findings) -> None:
         settings, info = self._settings, report.platform_info
         unknown = info & ~PLATFORM_KNOWN & ~settings.platform_unknown_permitted
         findings.expect(
-            "snp.platform.unknown_bits", not unknown, _HARDWARE,
+            "snp.platform.unknown_bits", not unknown, HARDWARE,
             expected=hex(settings.platform_unknown_permitted), observed=hex(info & ~PLATFORM_KNOWN),
             source=f"{ABI} 0x040",
         )  # fmt: skip
         if settings.platform_required or settings.platform_forbidden:
             findings.masks(
                 "snp.platform.bits", info, settings.platform_required, settings.platform_forbidden,
-                _HARDWARE, source=f"{ABI} 0x040",
+                HARDWARE, source=f"{ABI} 0x040",
             )  # fmt: skip
 
-    def _instance(self, report: Report, chain: VerifiedChain, findings: _Findings) -> None:
+    def _instance(self, report: Report, chain: VerifiedChain, findings: Findings) -> None:
         settings = self._settings
         if chain.leaf.kind is SigningKey.VLEK:
             allowed = settings.csp_ids
@@ -190,11 +188,11 @@ class Assessment:
             )  # fmt: skip
             findings.floors.setdefault("instance-identity", _NO_CLAIM)
 
-    def _launch_identity(self, report: Report, findings: _Findings) -> None:
+    def _launch_identity(self, report: Report, findings: Findings) -> None:
         settings = self._settings
         if settings.minimum_guest_svn:
             findings.expect(
-                "snp.guest_svn", report.guest_svn >= settings.minimum_guest_svn, _EXECUTABLES,
+                "snp.guest_svn", report.guest_svn >= settings.minimum_guest_svn, EXECUTABLES,
                 expected=settings.minimum_guest_svn, observed=report.guest_svn, source=f"{ABI} 0x004",
             )  # fmt: skip
         for name, value, allowed, offset in (
@@ -205,7 +203,7 @@ class Assessment:
                 findings.member(f"snp.{name}", value, allowed, source=f"{ABI} {offset}")
         self._keys(report, findings)
 
-    def _keys(self, report: Report, findings: _Findings) -> None:
+    def _keys(self, report: Report, findings: Findings) -> None:
         """ID key or author key is listed: an author key vouches for the ID keys that it signed."""
         keys, authors = self._settings.id_key_digests, self._settings.author_key_digests
         if not keys and not authors:
@@ -213,63 +211,11 @@ class Assessment:
         enabled = bool(report.key_info & KEY_AUTHOR_KEY_EN)
         findings.expect(
             "snp.id_key", report.id_key_digest in keys or (enabled and report.author_key_digest in authors),
-            _EXECUTABLES,
-            expected={"id_key": _hex(keys), "author_key": _hex(authors)},
+            EXECUTABLES,
+            expected={"id_key": hexes(keys), "author_key": hexes(authors)},
             observed={
                 "id_key": report.id_key_digest.hex(),
                 "author_key": report.author_key_digest.hex() if enabled else None,
             },
             source=f"{ABI} 0x0E0, 0x110",
         )  # fmt: skip
-
-
-class _Findings:
-    """Check records and the floors that failures set."""
-
-    __slots__ = ("_checks", "floors")
-
-    def __init__(self, checks: Checks) -> None:
-        self._checks = checks
-        self.floors: dict[str, int] = {}
-
-    def known(self, record: Check) -> None:
-        self._checks.extend((record,))
-
-    def expect(
-        self,
-        name: str,
-        ok: bool,
-        floors: Mapping[str, int],
-        error: type[TouchstoneError] = PolicyViolation,
-        *,
-        expected: object,
-        observed: object,
-        source: str,
-        note: str = "",
-    ) -> None:
-        if not self._checks.expect(
-            name, ok, error, expected=expected, observed=observed, source=source, note=note
-        ):
-            for claim, value in floors.items():
-                self.floors[claim] = max(value, self.floors.get(claim, value))
-
-    def masks(
-        self, name: str, bits: int, required: int, forbidden: int, floors: Mapping[str, int], *, source: str
-    ) -> None:
-        """Bits that must, and bits that must not be set."""
-        self.expect(
-            name, bits & required == required and not bits & forbidden, floors,
-            expected={"required": hex(required), "forbidden": hex(forbidden)}, observed=hex(bits),
-            source=source,
-        )  # fmt: skip
-
-    def member(self, name: str, value: bytes, allowed: frozenset[bytes], *, source: str) -> None:
-        """One of the allowed values, each shown as hex."""
-        self.expect(
-            name, value in allowed, _EXECUTABLES,
-            expected=_hex(allowed), observed=value.hex(), source=source,
-        )  # fmt: skip
-
-
-def _hex(values: frozenset[bytes]) -> list[str]:
-    return sorted(value.hex() for value in values)

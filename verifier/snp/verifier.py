@@ -26,8 +26,9 @@ from common.encoding import b64url_decode
 from common.errors import Malformed, TouchstoneError
 from verifier.binding import bound_key, bound_to, expected_report_data
 from verifier.errors import CrlInvalid, CrlMissing
+from verifier.findings import NOT_RECOGNISED
 from verifier.model import Unbound, VerifiedEvidence
-from verifier.snp.assessment import NOT_RECOGNISED, Assessment
+from verifier.snp.assessment import Assessment
 from verifier.snp.chain import Anchors, VerifiedChain, certificates_of, verify_chain
 from verifier.snp.checks import (
     ABI,

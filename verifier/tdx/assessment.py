@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from verifier.errors import DebugEnabled
+from verifier.findings import CONFIGURATION, HARDWARE, VISIBLE, Findings
 from verifier.intel import td as bits
-from verifier.intel.findings import CONFIGURATION, HARDWARE, VISIBLE, Findings
 
 if TYPE_CHECKING:
     from verifier.intel.td import TdBody

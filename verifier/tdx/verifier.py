@@ -18,8 +18,8 @@ from common.checks import Checks
 from common.errors import Malformed
 from verifier.binding import bound_key, bound_to, expected_report_data
 from verifier.ccel import check_event_log
+from verifier.findings import NOT_RECOGNISED, Findings
 from verifier.intel.checks import require_init_data, require_report_data
-from verifier.intel.findings import NOT_RECOGNISED, Findings
 from verifier.intel.quote import MAX_QUOTE_BYTES
 from verifier.intel.td import TdBody
 from verifier.intel.transport import carried_collateral, decoded

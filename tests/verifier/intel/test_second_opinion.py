@@ -8,7 +8,7 @@ from common.checks import Checks
 from common.encoding import b64url_encode
 from testkit.intel_platform import IntelPlatform
 from verifier.errors import SecondOpinionDiffers
-from verifier.intel.findings import Findings
+from verifier.findings import Findings
 from verifier.intel.quote import parse_quote
 from verifier.intel.second_opinion import Answer, DcapQvl, Opinion, sorted_out
 from verifier.intel.settings import PlatformSettings

@@ -59,7 +59,7 @@ def recognise(data: bytes, *, coco: str | None = None) -> Evidence:
         known = ", ".join(tee.title for tee in TEES.values())
         raise Malformed(
             f"the file ({len(data)} bytes) is neither a JSON evidence document nor raw evidence of {known}",
-            advice="docs/cli.md shows the formats that `touchstone verify` reads.",
+            advice="docs/tees.md lists the formats that `touchstone verify` reads.",
         )
     return found[0]
 

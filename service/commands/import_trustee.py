@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.commands import output
+from service.commands import import_cca, output
 from service.commands.local import load_settings, settings_options
 from service.commands.output import ExitCode, json_option
 
@@ -23,7 +23,10 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 @click.group()
 def command() -> None:
-    """Take over what another deployment keeps."""
+    """Take over what another deployment keeps, or what vouches for its platforms."""
+
+
+command.add_command(import_cca.command)
 
 
 @command.command()

@@ -31,11 +31,11 @@ from common.errors import Malformed
 from policy.claims import STATUS_ORDER
 from storage.database import to_micros
 from verifier import composite
-from verifier.appraisal import all_relied_on, expiries
 from verifier.ear import new_jti
 from verifier.errors import UnsupportedEvidence
 from verifier.model import InitDataClaim, RuntimeDataBinding, VerifiedEvidence
 from verifier.records import AppraisalRecord
+from verifier.result import all_relied_on, expiries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -43,9 +43,10 @@ if TYPE_CHECKING:
     from coco.session import KbsSession
     from coco.tees import Tee
     from coco.token import TokenNames, TokenSigner
-    from verifier.appraisal import Appraisal, Appraiser
+    from verifier.appraisal import Appraiser
     from verifier.model import Challenger, CocoForm
     from verifier.records import AppraisalRecorder
+    from verifier.result import Appraisal
 
 DEFAULT_POLICY: Final = "default"
 _MAX_REQUESTS: Final = 32

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from coco.session import KbsSession
     from rvps.model import ReferenceValue
-    from verifier.appraisal import Appraisal
+    from verifier.result import Appraisal
 
 
 PROFILE: Final = "tag:github.com,2024:confidential-containers/Trustee"

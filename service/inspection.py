@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from policy.port import CompiledPolicy
-    from verifier.appraisal import Appraisal
     from verifier.model import VerifiedEvidence
+    from verifier.result import Appraisal
 
 __all__ = [
     "MAX_EVIDENCE_BYTES",

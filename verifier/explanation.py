@@ -19,7 +19,7 @@ from verifier.reference_names import observed_value
 
 if TYPE_CHECKING:
     from policy.port import CompiledPolicy
-    from verifier.appraisal import Appraisal
+    from verifier.result import Appraisal
 
 _MAX_EXPECTED = 16
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rvps.model import ReferenceValue
-    from verifier.appraisal import Appraisal
+    from verifier.result import Appraisal
 
 
 def token_claims(result: Appraisal, nonce: str | None, audience: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from wire.rcar import AppraisalRequest, AppraisalResponse
 
 if TYPE_CHECKING:
     from service.composition import Services
-    from verifier.appraisal import Appraisal
+    from verifier.result import Appraisal
 
 ROUTES = RouteTable("appraisals")
 

@@ -15,8 +15,8 @@ from service.commands.output import ExitCode, json_option
 if TYPE_CHECKING:
     from common.errors import TouchstoneError
     from service.inspection import Inspection
-    from verifier.appraisal import Appraisal
     from verifier.model import VerifiedEvidence
+    from verifier.result import Appraisal
     from wire.evidence import Evidence
 
 _FILE = click.Path(path_type=Path, dir_okay=False)

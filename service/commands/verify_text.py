@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from common.checks import Check
-    from verifier.appraisal import Appraisal
+    from verifier.result import Appraisal
 
 _INDENT = "    "
 _NAME_WIDTH = 34

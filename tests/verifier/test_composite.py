@@ -26,12 +26,13 @@ from tests.verifier.nvidia.conftest import verifier_of
 from tests.verifier.snp.conftest import NOW
 from tests.verifier.snp.conftest import verifier_of as snp_verifier_of
 from verifier import composite
-from verifier.appraisal import Appraisal, Appraiser
+from verifier.appraisal import Appraiser
 from verifier.challenges import SpentChallenge
 from verifier.ear import EarSigner, decode_unverified
 from verifier.errors import NonceUnknown, ReportDataMismatch, UnsupportedEvidence
 from verifier.nvidia.collateral import FixedCollateral
 from verifier.nvidia.evidence import NvidiaEvidence
+from verifier.result import Appraisal
 from verifier.tees import EVIDENCE
 from wire.rcar import AppraisalRequest
 

@@ -38,7 +38,8 @@ _Scope = dict[str, int]
 
 def excessive(module: Module) -> Iterator[tuple[Rule, str]]:
     """Rules that depend on themselves, or whose bound is over the limits."""
-    cyclic = [rule for rule in module.rules if rule.name in _reachable(module, rule.name)]
+    graph = dependencies(module)
+    cyclic = [rule for rule in module.rules if rule.name in _reachable(graph, rule.name)]
     if cyclic:
         yield from ((rule, f"rule {rule.name} depends on itself") for rule in cyclic)
         return
@@ -67,8 +68,7 @@ def dependencies(module: Module) -> dict[str, set[str]]:
     return found
 
 
-def _reachable(module: Module, start: str) -> set[str]:
-    graph = dependencies(module)
+def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
     seen: set[str] = set()
     pending = list(graph[start])
     while pending:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _MAX_CERTIFICATE: Final = 8 << 10
 # What is read here; any other extension that is marked critical refuses the certificate. Intermediates of
 # vendors (STMicroelectronics) mark their certificate policies critical. Every policy is acceptable here,
-# and then policies refuse nothing (RFC 5280 section 6.1.5 (g)); constraints that would demand one are refused.
+# so they refuse nothing (RFC 5280 section 6.1.5 (g)); constraints that would demand one are refused.
 _UNDERSTOOD: Final = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,

@@ -20,6 +20,7 @@ from verifier.snp.products import Product, SigningKey
 
 _FOLDER = Path(vendor_roots.__file__).parent
 _WEB_PKI = "digicert/trusted-root-g4.pem"
+_TPM = tuple(entry for entry in vendor_roots.sources() if entry.file.startswith("tpm/"))
 
 
 def _pem(file: str) -> bytes:
@@ -96,9 +97,25 @@ def test_they_are_the_certificates_that_public_verifiers_carry(vectors: Path) ->
         for path in (vectors / "evidence" / "nvidia-rim").glob("*/rim.xml")
         for text in re.findall(rb"<ds:X509Certificate>([^<]+)<", path.read_bytes())
     }
-    public = {_WEB_PKI}  # not of a hardware vendor: public verifiers of TEEs do not carry it
-    ours = {entry.sha256 for entry in vendor_roots.sources() if entry.file not in public}
+    # Not of a hardware vendor, or of TPMs: public verifiers of TEEs do not carry these.
+    elsewhere = (_WEB_PKI, "tpm/")
+    ours = {entry.sha256 for entry in vendor_roots.sources() if not entry.file.startswith(elsewhere)}
     assert ours <= published | carried
+
+
+@pytest.mark.parametrize("entry", _TPM, ids=lambda entry: entry.file)
+def test_roots_of_tpm_vendors_are_self_signed_authorities(entry: vendor_roots.VendorCertificate) -> None:
+    root = vendor_roots.load(entry.file)
+    assert root.subject == root.issuer
+    root.verify_directly_issued_by(root)
+    assert root.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert root.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    assert entry.registry == "GitHub"
+    assert re.fullmatch("[0-9a-f]{40}", entry.version)
+
+
+def test_roots_of_tpm_vendors_are_there_once() -> None:
+    assert len({entry.sha256 for entry in _TPM}) == len(_TPM) >= 12
 
 
 def test_no_file_is_a_copy_of_a_third_party_file(vectors: Path) -> None:

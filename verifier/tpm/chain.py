@@ -28,13 +28,16 @@ if TYPE_CHECKING:
     from common.checks import Checks
 
 _MAX_CERTIFICATE: Final = 8 << 10
-# What is read here; any other extension that is marked critical refuses the certificate.
+# What is read here; any other extension that is marked critical refuses the certificate. Intermediates of
+# vendors (STMicroelectronics) mark their certificate policies critical. Every policy is acceptable here,
+# so they refuse nothing (RFC 5280 section 6.1.5 (g)); constraints that would demand one are refused.
 _UNDERSTOOD: Final = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,
         ExtensionOID.KEY_USAGE,
         ExtensionOID.EXTENDED_KEY_USAGE,
         ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.CERTIFICATE_POLICIES,
     }
 )
 _PARSE_ERRORS: Final = (

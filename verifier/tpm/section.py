@@ -10,7 +10,7 @@ from pydantic import Field
 from verifier.reading import certificate_files, hex_set
 from verifier.tee import TeeSection
 from verifier.tpm.revocation import FolderLists, Lists
-from verifier.tpm.roots import certificate_folder
+from verifier.tpm.roots import Vendor, certificate_folder, vendor_certificates
 from verifier.tpm.settings import TpmSettings
 
 _SHA256_BYTES: Final = 32
@@ -25,6 +25,10 @@ class TpmSection(TeeSection):
     ek_roots_dir: Path | None = Field(
         default=None,
         description="Folder of such roots (`*.pem`, `*.crt`, `*.cer`, `*.der`), read at the start.",
+    )
+    vendor_roots: tuple[Vendor, ...] = Field(
+        default=(),
+        description="Vendors whose shipped EK roots are trusted, besides `ek_roots` and `ek_roots_dir`.",
     )
     ak_roots: tuple[Path, ...] = Field(
         default=(),
@@ -76,6 +80,7 @@ def tpm_settings(section: TpmSection) -> TpmSettings:
         ek_roots=(
             *certificate_files(section.ek_roots, what="[tpm] ek_roots"),
             *certificate_folder(section.ek_roots_dir, what="[tpm] ek_roots_dir"),
+            *vendor_certificates(section.vendor_roots),
         ),
         ak_roots=certificate_files(section.ak_roots, what="[tpm] ak_roots"),
         lists=Lists() if section.crl_dir is None else FolderLists(section.crl_dir),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from common.checks import Checks
+from common.x509_names import with_names
 from provenance import dsse, keys
 from provenance.errors import EnvelopeMalformed, StatementIncomplete, StatementSignatureInvalid
 from provenance.model import AuthenticStatement, Signer
@@ -76,7 +77,7 @@ def _refuse_embedded(envelope: dsse.DsseEnvelope) -> None:
         if item.certificate is None:
             continue
         try:
-            certificate = x509.load_pem_x509_certificate(item.certificate.encode("utf-8"))
+            certificate = with_names(x509.load_pem_x509_certificate(item.certificate.encode("utf-8")))
         except (ValueError, x509.InvalidVersion) as error:
             raise EnvelopeMalformed("the certificate beside a signature cannot be read") from error
         checks.require(

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from common.x509_names import with_names
 from provenance.errors import SignerCertificateExpired, SignerCertificateInvalid, TrustPolicyInvalid
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def load_chain(chain: Sequence[bytes]) -> tuple[x509.Certificate, ...]:
     if not 1 <= len(chain) <= MAX_CHAIN or any(len(item) > MAX_CERTIFICATE_BYTES for item in chain):
         raise SignerCertificateInvalid("the signature carries no certificate, too many, or too large ones")
     try:
-        loaded = tuple(x509.load_der_x509_certificate(item) for item in chain)
+        loaded = tuple(with_names(x509.load_der_x509_certificate(item)) for item in chain)
         for certificate in loaded:
             _ = certificate.extensions, certificate.subject
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion) as error:

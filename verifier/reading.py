@@ -9,6 +9,7 @@ from cryptography import x509
 from common.encoding import hex_decode
 from common.errors import InputError, InvalidSetting, Malformed
 from common.files import read_limited
+from common.x509_names import with_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,8 +27,8 @@ def load_certificates(data: bytes, *, what: str) -> tuple[x509.Certificate, ...]
     """
     try:
         if data.lstrip().startswith(_PEM):
-            return tuple(x509.load_pem_x509_certificates(data))
-        return (x509.load_der_x509_certificate(data),)
+            return tuple(map(with_names, x509.load_pem_x509_certificates(data)))
+        return (with_names(x509.load_der_x509_certificate(data)),)
     except ValueError as error:
         raise Malformed(f"{what} holds no certificate") from error
 

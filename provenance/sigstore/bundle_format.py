@@ -23,6 +23,7 @@ from cryptography import x509
 
 from common.encoding import b64_decode
 from common.errors import InputError
+from common.x509_names import with_names
 from provenance import dsse
 from provenance.errors import EnvelopeMalformed, LogEntryInvalid, StatementIncomplete, StatementUnsigned
 from provenance.sigstore import bundle_schema
@@ -173,7 +174,7 @@ def _leaf_of(chain: bundle_schema.ChainDocument, *, root_allowed: bool) -> x509.
 
 def _certificate(raw: bundle_schema.RawDocument) -> x509.Certificate:
     try:
-        return x509.load_der_x509_certificate(_bytes(raw.raw_bytes, "certificate"))
+        return with_names(x509.load_der_x509_certificate(_bytes(raw.raw_bytes, "certificate")))
     except (ValueError, x509.InvalidVersion) as error:
         raise EnvelopeMalformed("the bundle's certificate cannot be read") from error
 

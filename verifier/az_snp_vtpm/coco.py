@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from common.encoding import b64url_encode
 from common.errors import Malformed
+from common.x509_names import with_names
 from verifier.az_snp_vtpm.evidence import AzSnpVtpmEvidence
 from verifier.azure.coco import FRESH_VERSION, bytes_of, members_of, quote_of, version_of
 from wire.evidence import SnpCertificate
@@ -60,7 +61,7 @@ def _der_of_pem(pem: Any) -> bytes:
     if not isinstance(pem, str) or len(pem) > _MAX_PEM:
         raise Malformed("vcek is not a PEM text")
     try:
-        certificates = x509.load_pem_x509_certificates(pem.encode("ascii"))
+        certificates = [with_names(item) for item in x509.load_pem_x509_certificates(pem.encode("ascii"))]
     except ValueError as error:
         raise Malformed("vcek is not a PEM certificate") from error
     if len(certificates) != 1:

@@ -19,6 +19,7 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from common.x509_names import with_names
 from verifier.errors import CertificateInvalid, CrlExpired, CrlInvalid
 from verifier.intel.certificates import require_ecdsa, verify_der
 
@@ -58,7 +59,7 @@ def verify_list(
     if len(data) > MAX_CRL_BYTES:
         raise CrlInvalid(f"{what} has more than {MAX_CRL_BYTES} bytes")
     try:
-        return _verified(x509.load_der_x509_crl(data), data, issuer, key, what)
+        return _verified(with_names(x509.load_der_x509_crl(data)), data, issuer, key, what)
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion) as error:
         raise CrlInvalid(f"{what} cannot be parsed") from error
     except CertificateInvalid as error:

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
 
 from common.errors import Malformed, TooLarge
+from common.x509_names import with_names
 from verifier.errors import (
     CertificateExpired,
     CertificateInvalid,
@@ -85,7 +86,7 @@ def load_certificates(ders: Sequence[bytes], what: str) -> tuple[x509.Certificat
     if len(ders) > MAX_CERTIFICATES or any(len(der) > MAX_CERTIFICATE_BYTES for der in ders):
         raise TooLarge(f"{what} has more than {MAX_CERTIFICATES} certificates, or one too large")
     try:
-        return tuple(x509.load_der_x509_certificate(der) for der in ders)
+        return tuple(with_names(x509.load_der_x509_certificate(der)) for der in ders)
     except UNREADABLE as error:
         raise Malformed(f"a certificate of {what} is not DER") from error
 

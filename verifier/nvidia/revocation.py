@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
+from common.x509_names import with_names
 from verifier.errors import CertificateInvalid, CertificateRevoked, CrlExpired, CrlInvalid, CrlMissing
 from verifier.nvidia.certificates import UNREADABLE, Path, extension, verify_with
 
@@ -258,7 +259,8 @@ def _list(data: bytes, certificate: x509.Certificate, issuer: x509.Certificate) 
 
 @lru_cache(maxsize=_CACHED)
 def _verified_list(data: bytes, certificate: x509.Certificate, issuer: x509.Certificate) -> _Word | None:
-    crl = (x509.load_pem_x509_crl if data.startswith(_PEM) else x509.load_der_x509_crl)(data)
+    load = x509.load_pem_x509_crl if data.startswith(_PEM) else x509.load_der_x509_crl
+    crl = with_names(load(data))
     if crl.issuer != issuer.subject:
         return None
     if crl.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA384 or not verify_with(

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import ExtensionOID, NameOID, SignatureAlgorithmOID
 
 from common.errors import Malformed
+from common.x509_names import with_names
 from verifier.errors import CertificateInvalid
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def load_certificate(data: bytes, what: str) -> x509.Certificate:
     if len(data) > MAX_CERTIFICATE_BYTES:
         raise Malformed(f"{what} has {len(data)} bytes, the limit is {MAX_CERTIFICATE_BYTES}")
     try:
-        return x509.load_der_x509_certificate(data)
+        return with_names(x509.load_der_x509_certificate(data))
     except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise Malformed(f"{what} is not a DER certificate") from error
 

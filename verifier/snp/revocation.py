@@ -23,6 +23,7 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from common.x509_names import with_names
 from verifier.errors import CertificateInvalid, CertificateRevoked, CrlExpired, CrlInvalid
 from verifier.snp.certificates import require_pss, verify_signature
 
@@ -62,7 +63,7 @@ def verify_list(data: bytes, anchor: Anchor) -> RevocationList:
         raise CrlInvalid(f"the revocation list has more than {MAX_CRL_BYTES} bytes")
     try:
         load = x509.load_pem_x509_crl if data.startswith(_PEM) else x509.load_der_x509_crl
-        return _verified(load(data), data, anchor)
+        return _verified(with_names(load(data)), data, anchor)
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion) as error:
         raise CrlInvalid("the revocation list cannot be parsed") from error
     except CertificateInvalid as error:

@@ -2,12 +2,13 @@
 
 One PEM per certificate lies beside ``SOURCES.toml``, which names for each the registry package it was
 read from and the SHA-256 of its DER. ``load`` compares that digest at every load, so that a file changed
-on disk is refused instead of trusted; ``load_raw`` does so for formats that are no X.509. Nothing is ever
-fetched into here at run time.
+on disk is refused instead of trusted; ``load_raw`` does so for formats that are no X.509, which lie
+here in base64. Nothing is ever fetched into here at run time.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import tomllib
 from functools import cache
@@ -58,7 +59,7 @@ def sources() -> tuple[VendorCertificate, ...]:
 
 @cache
 def raw_sources() -> tuple[VendorCertificate, ...]:
-    """Every certificate carried that is no X.509, with its source; ``sha256`` is of the whole file."""
+    """Every certificate carried that is no X.509, with its source; ``sha256`` is of its bytes."""
     return _recorded("raw")
 
 
@@ -72,7 +73,11 @@ def load_raw(file: str) -> bytes:
     entry = next((source for source in raw_sources() if source.file == file), None)
     if entry is None:
         raise InvalidSetting(f"no vendor certificate {file} is recorded")
-    return check_raw((_folder() / file).read_bytes(), entry)
+    try:
+        data = base64.b64decode((_folder() / file).read_bytes().replace(b"\n", b""), validate=True)
+    except ValueError as error:
+        raise InvalidSetting(f"vendor certificate {file} cannot be parsed") from error
+    return check_raw(data, entry)
 
 
 def check_raw(data: bytes, entry: VendorCertificate) -> bytes:

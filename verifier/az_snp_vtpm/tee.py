@@ -13,7 +13,7 @@ from verifier.az_snp_vtpm.verifier import TEE_NAME, AzSnpVtpmVerifier
 from verifier.azure.contents import hcl_contents
 from verifier.azure.inspection import inspected_selection
 from verifier.azure.section import vtpm_settings
-from verifier.endorsements.amd import CollateralStore
+from verifier.endorsements.amd import configured_store
 from verifier.reading import certificate_files
 from verifier.snp.section import snp_settings
 from verifier.snp.settings import SnpSettings
@@ -36,11 +36,7 @@ def build(section: AzSnpVtpmSection, surroundings: Surroundings) -> AzSnpVtpmVer
     """
     snp = SnpVerifier(
         snp_settings(section, SECTION),
-        CollateralStore(
-            section.collateral_dir or surroundings.collateral,
-            surroundings.fetcher,
-            sources=surroundings.sources,
-        ),
+        configured_store(surroundings, section.collateral_dir),
         extra_anchors=certificate_files(section.extra_anchors, what=f"[{SECTION}] extra_anchors"),
     )
     return AzSnpVtpmVerifier(snp, vtpm_settings(section))

@@ -13,7 +13,7 @@ from verifier.az_tdx_vtpm.verifier import TEE_NAME, AzTdxVtpmVerifier
 from verifier.azure.contents import hcl_contents
 from verifier.azure.inspection import inspected_selection
 from verifier.azure.section import vtpm_settings
-from verifier.endorsements.intel import intel_endorsements
+from verifier.endorsements.intel import configured_endorsements
 from verifier.intel.inspection import COLLATERAL, given_endorsements
 from verifier.reading import certificate_files
 from verifier.tdx.section import tdx_settings
@@ -36,11 +36,7 @@ def build(section: AzTdxVtpmSection, surroundings: Surroundings) -> AzTdxVtpmVer
     """
     tdx = TdxVerifier(
         tdx_settings(section),
-        intel_endorsements(
-            section.collateral_dir or surroundings.collateral,
-            surroundings.fetcher,
-            sources=surroundings.sources,
-        ),
+        configured_endorsements(surroundings, section.collateral_dir),
         extra_anchors=certificate_files(section.extra_anchors, what=f"[{SECTION}] extra_anchors"),
     )
     return AzTdxVtpmVerifier(tdx, vtpm_settings(section))

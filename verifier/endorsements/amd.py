@@ -49,12 +49,20 @@ if TYPE_CHECKING:
     from common.fetch import Fetcher
     from verifier.endorsements.store import Held
     from verifier.snp.chain import Anchor
+    from verifier.tee import Surroundings
 
-__all__ = ["CollateralStore", "amd_roots", "list_file", "vcek_file", "vcek_url"]
+__all__ = ["CollateralStore", "amd_roots", "configured_store", "list_file", "vcek_file", "vcek_url"]
 
 _LOG: Final = logging.getLogger(__name__)
 _RETRY: Final = timedelta(minutes=10)
 _MAX_LEAVES: Final = 1024
+
+
+def configured_store(surroundings: Surroundings, folder: Path | None) -> CollateralStore:
+    """The store of a configured verifier, in the folder of its own section if that names one."""
+    return CollateralStore(
+        folder or surroundings.collateral, surroundings.fetcher, sources=surroundings.sources
+    )
 
 
 class CollateralStore:

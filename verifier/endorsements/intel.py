@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from verifier.endorsements.kinds import Item
     from verifier.intel.certificates import Anchor
     from verifier.intel.endorsements import IntelEndorsements, SignedDocument
+    from verifier.tee import Surroundings
 
 _TEES: Final = ("tdx", "sgx")
 _RETRY: Final = timedelta(minutes=1)
@@ -56,6 +57,13 @@ def intel_endorsements(
         anchor: root that items must lead to; Intel's pinned one by default.
     """
     return FolderEndorsements(folder, fetcher, sources or Sources(), anchor)
+
+
+def configured_endorsements(surroundings: Surroundings, folder: Path | None) -> IntelEndorsements:
+    """Intel's endorsements for a configured verifier, in the folder of its section if that names one."""
+    return intel_endorsements(
+        folder or surroundings.collateral, surroundings.fetcher, sources=surroundings.sources
+    )
 
 
 class FolderEndorsements:

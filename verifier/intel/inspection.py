@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from common.encoding import b64url_decode
 from common.errors import TouchstoneError
 from verifier.intel.endorsements import FixedEndorsements
 from verifier.intel.folder import FolderEndorsements
@@ -44,10 +45,10 @@ def looks_like(data: bytes, tee_type: int) -> bool:
     return SGX_VERSION < version <= TYPED_BODY_VERSION and kind == tee_type and kind in (SGX, TDX)
 
 
-def quote_contents(data: bytes) -> dict[str, Any]:
-    """Header and body of a quote, bytes as hex; empty where it cannot be parsed."""
+def quote_contents(text: str) -> dict[str, Any]:
+    """Header and body of a quote in base64url, bytes as hex; empty where it cannot be parsed."""
     try:
-        quote: Quote = parse_quote(data)
+        quote: Quote = parse_quote(b64url_decode(text, what="quote"))
     except TouchstoneError:
         return {}
     return {"header": _fields(quote.header), "body": _fields(quote.body)}

@@ -11,7 +11,7 @@ from cryptography.x509.oid import NameOID
 from common.encoding import b64url_decode, b64url_encode
 from common.errors import Malformed, TouchstoneError
 from verifier.endorsements import amd_kinds
-from verifier.endorsements.amd import CollateralStore
+from verifier.endorsements.amd import CollateralStore, configured_store
 from verifier.reading import certificate_files
 from verifier.snp.claims import SnpClaims
 from verifier.snp.coco import SnpCocoForm
@@ -45,11 +45,7 @@ def build(section: SnpSection, surroundings: Surroundings) -> SnpVerifier:
     """
     return SnpVerifier(
         snp_settings(section),
-        CollateralStore(
-            section.collateral_dir or surroundings.collateral,
-            surroundings.fetcher,
-            sources=surroundings.sources,
-        ),
+        configured_store(surroundings, section.collateral_dir),
         extra_anchors=certificate_files(section.extra_anchors, what="[snp] extra_anchors"),
     )
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from common.encoding import b64url_decode, b64url_encode
-from common.errors import InputError
+from common.encoding import b64url_encode
 from verifier.endorsements import intel_kinds
-from verifier.endorsements.intel import intel_endorsements
+from verifier.endorsements.intel import configured_endorsements
 from verifier.intel.inspection import COLLATERAL, given_endorsements, looks_like, quote_contents
 from verifier.intel.quote import TDX
 from verifier.reading import certificate_files
@@ -31,11 +30,7 @@ def build(section: TdxSection, surroundings: Surroundings) -> TdxVerifier:
     """
     return TdxVerifier(
         tdx_settings(section),
-        intel_endorsements(
-            section.collateral_dir or surroundings.collateral,
-            surroundings.fetcher,
-            sources=surroundings.sources,
-        ),
+        configured_endorsements(surroundings, section.collateral_dir),
         extra_anchors=certificate_files(section.extra_anchors, what="[tdx] extra_anchors"),
     )
 
@@ -57,10 +52,7 @@ def recognise(data: bytes) -> TdxEvidence | None:
 
 def contents(evidence: TdxEvidence) -> dict[str, Any]:
     """Header and body of the quote; empty where it cannot be parsed."""
-    try:
-        return quote_contents(b64url_decode(evidence.quote, what="quote"))
-    except InputError:
-        return {}
+    return quote_contents(evidence.quote)
 
 
 TEE: Final = Tee(

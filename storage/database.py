@@ -38,27 +38,25 @@ from sqlalchemy.exc import (
     ProgrammingError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import NullPool
 
 from common.errors import DatabaseUnavailable, DependencyMissing, InvalidSetting
 from storage.fast_reader import FastReader, cause_of, keep_inherited
+from storage.writers import Writers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from sqlalchemy import URL, Connection
 
     from storage.prepared import Prepared
 
 _BUSY_TIMEOUT_S = 15.0
-_RESTORE_TIMEOUT_SQL = f"PRAGMA busy_timeout={int(_BUSY_TIMEOUT_S * 1000)}"
 _BUSY_PAUSE_S = 0.02
 # Pages in the log before they are copied into the database file. SQLite's default, 1000, is reached every
 # few dozen releases, which write the same pages again and again: fewer copies cost less.
 _CHECKPOINT_PAGES = 8000
-# A writer holds the lock for some tenths of a millisecond, or as long as its disk takes: each question
-# costs about 40 us of processor, so that the pauses start near the one and grow towards the other.
-_SHORTEST_PAUSE_S = 0.000_15
-_LONGEST_PAUSE_S = 0.003
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Errors of our own statements or data, not of the database's health.
 _CALLER_ERRORS = (IntegrityError, DataError, ProgrammingError, NotSupportedError)
@@ -80,6 +78,8 @@ class Database:
         self.url = url
         self.engine = _engine(url)
         self._sqlite = self.engine.dialect.name == "sqlite"
+        # The pool's connections read; SQLite's writers have their own (storage.writers).
+        self._writers = Writers(_sqlite_writers(self.engine.url), _BUSY_TIMEOUT_S) if self._sqlite else None
         # SQLite keeps the log beside the file itself, not beside a link to it.
         self._log = f"{os.path.realpath(str(self.engine.url.database))}-wal" if self._sqlite else None
         self._fast = FastReader(self.engine, _sqlite_arguments() if self._sqlite else {})
@@ -103,7 +103,9 @@ class Database:
                 connection broke or the disk failed during the commit itself, of which nobody can know.
         """
         try:
-            with self.engine.begin() as connection:
+            with (
+                self.engine.begin() if self._writers is None else self._writers.transaction() as connection
+            ):
                 yield connection
         except (DBAPIError, PoolTimeoutError) as error:
             _translate(error)
@@ -148,18 +150,23 @@ class Database:
 
     def dispose_after_fork(self) -> None:
         """Forget connections that belong to the parent process."""
+        if self._writers is not None:
+            self._writers.forget()
         keep_inherited(self.engine.pool)
         self.engine.dispose(close=False)
 
     def close(self) -> None:
         """Close every connection."""
         self._fast.close()
+        if self._writers is not None:
+            self._writers.close()
         self.engine.dispose()
 
+    def _begin_writing(self) -> AbstractContextManager[Connection]:
+        return self.engine.begin() if self._writers is None else self._writers.transaction()
+
     def _make_reading(self, connection: Connection) -> None:
-        if self._sqlite:
-            connection.execution_options(touchstone_read=True)
-        else:
+        if not self._sqlite:
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
@@ -211,8 +218,14 @@ def _sqlite_engine(url: URL) -> Engine:
     return engine
 
 
+def _sqlite_writers(url: URL) -> Engine:
+    engine = create_engine(url, connect_args=_sqlite_arguments(), hide_parameters=True, poolclass=NullPool)
+    event.listen(engine, "connect", _configure_sqlite)
+    return engine
+
+
 def _sqlite_arguments() -> dict[str, Any]:
-    # isolation_level=None: the driver begins nothing by itself, the listener below does.
+    # isolation_level=None: the driver begins nothing by itself.
     return {"timeout": _BUSY_TIMEOUT_S, "isolation_level": None}
 
 
@@ -271,33 +284,4 @@ def _flush(log: str) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    if connection.get_execution_options().get("touchstone_read", False):
-        connection.exec_driver_sql("BEGIN")
-    else:
-        _begin_writing(connection.connection.dbapi_connection)
-
-
-def _begin_writing(connection: Any) -> None:
-    """Take the write lock, asking again at short intervals.
-
-    SQLite's own busy handler sleeps 1 to 100 ms between two questions, while the writer that is waited for
-    takes a fraction of one: under load most of the time would go by unused.
-    """
-    deadline = time.monotonic() + _BUSY_TIMEOUT_S
-    pause = _SHORTEST_PAUSE_S
-    connection.execute("PRAGMA busy_timeout=0")
-    try:
-        while True:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise DBAPIError.instance(
-                        "BEGIN IMMEDIATE", None, error, sqlite3.Error, hide_parameters=True
-                    ) from error
-                time.sleep(pause)
-                pause = min(1.6 * pause, _LONGEST_PAUSE_S)
-            else:
-                return
-    finally:
-        connection.execute(_RESTORE_TIMEOUT_SQL)
+    connection.exec_driver_sql("BEGIN")

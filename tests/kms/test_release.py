@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc.errors import JoseError
-from sqlalchemy import event, select, update
+from sqlalchemy import select, update
 
 from common.errors import TouchstoneError
 from kms import jwe, secret_id
@@ -468,18 +468,34 @@ def test_without_its_record_nothing_is_released_nor_opened(world, key, table, op
     assert opened_plaintexts == []
 
 
+# What makes each database refuse the commit itself: a constraint that it looks at no earlier.
+_NO_COMMIT = {
+    "sqlite": [
+        "CREATE TABLE parent (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE child (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)",
+        "CREATE TRIGGER orphan AFTER INSERT ON secret_release BEGIN INSERT INTO child VALUES (1); END",
+    ],
+    "postgresql": [
+        (
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'no commit'; END $$"
+        ),
+        (
+            "CREATE CONSTRAINT TRIGGER refusing AFTER INSERT ON secret_release"
+            " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
+        ),
+    ],
+}
+
+
 def test_a_commit_that_fails_releases_and_opens_nothing(world, key, opened_plaintexts):
     token = world.token(key)
-
-    def fail(connection):
-        raise AuditUnavailable("the disk is full")
-
-    event.listen(world.database.engine, "commit", fail)
-    try:
+    with world.database.write() as connection:
+        for statement in _NO_COMMIT[world.database.dialect]:
+            connection.exec_driver_sql(statement)
+    for _ in range(2):  # the connection that failed does not serve the next one
         with pytest.raises(AuditUnavailable):
             world.service.release(token, REF, NOW)
-    finally:
-        event.remove(world.database.engine, "commit", fail)
     assert opened_plaintexts == []
     assert _releases(world) == []
 

@@ -83,8 +83,12 @@ class _Claims(msgspec.Struct, frozen=True):
     touchstone: _Additions
 
 
-def requester_of(token: str, claims: dict[str, Any]) -> Requester:
-    """The requester of a token of ours, whose claims were verified.
+def requester_of(payload: bytes, claims: dict[str, Any]) -> Requester:
+    """The requester of a token of ours.
+
+    Args:
+        payload: of the token, which was verified.
+        claims: what it says.
 
     Raises:
         SessionUnbound: not bound to a session of ours, or a claim that a release needs is absent.
@@ -109,7 +113,7 @@ def requester_of(token: str, claims: dict[str, Any]) -> Requester:
         references=additions.references,
     )
     statuses = {name: submodule.status for name, submodule in parsed.submods.items()}
-    return Requester(session, statuses, claims, payload_of(token), parsed.exp)
+    return Requester(session, statuses, claims, payload, parsed.exp)
 
 
 def foreign_requester(token: str, claims: dict[str, Any], jwk: Mapping[str, Any], issuer: str) -> Requester:

@@ -55,7 +55,8 @@ class Requesters:
         Raises:
             SessionUnbound: it is not one that secrets are released to.
         """
-        self._known.put(token, requester_of(token, msgspec.json.decode(payload_of(token))))
+        payload = payload_of(token)
+        self._known.put(token, requester_of(payload, msgspec.json.decode(payload)))
 
     def of(self, token: str, now: datetime) -> Requester:
         """Who shows this token.
@@ -75,6 +76,7 @@ class Requesters:
         if self._foreign is not None and str(compact.header_of(token).get("kid")) not in kids:
             verified = self._foreign.verify(token, now)
             return foreign_requester(token, verified.claims, verified.tee_pubkey, verified.issuer)
-        found = requester_of(token, self._own.verify(token, now))
+        claims = self._own.verify(token, now)
+        found = requester_of(payload_of(token), claims)
         self._known.put(token, found)
         return found

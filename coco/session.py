@@ -37,6 +37,7 @@ from coco.errors import SessionInvalid
 from coco.tables import kbs_session
 from common.encoding import b64_encode, b64url_decode, b64url_encode
 from common.errors import Malformed
+from rvps.generations import Generations
 from storage.database import to_micros
 from storage.prepared import Prepared
 
@@ -60,6 +61,7 @@ _TEES: Final = (
     "sample", "snp", "tdx", "sgx", "az-snp-vtpm", "az-tdx-vtpm", "cca", "csv", "se", "tpm",
 )  # fmt: skip
 _SWEEP_EVERY: Final = 256
+_TOKENS_KEPT: Final = 256
 _SPEND: Final = Prepared(
     lambda: insert(kbs_session).values({name: bindparam(name) for name in ("id", "expires_at", "token")})
 )
@@ -122,6 +124,7 @@ class KbsSessions:
         self._spent = 0
         self._lock = threading.Lock()
         self._in_hand: set[str] = set()
+        self._tokens: Generations[str, str] = Generations(_TOKENS_KEPT)
 
     def begin(self, tee: Tee, now: datetime, challenge: str | None = None) -> KbsSession:
         """A fresh session; nothing is stored.
@@ -183,6 +186,7 @@ class KbsSessions:
         try:
             token = self._evaluated(session, now, evaluate)
             self._spend(session, token, now)
+            self._tokens.put(session.id, token)
         finally:
             with self._lock:
                 self._in_hand.discard(session.id)
@@ -207,7 +211,13 @@ class KbsSessions:
         self._spent += 1
 
     def token(self, session: KbsSession) -> str | None:
-        """The attestation result of a session; None before it attested, and where that failed."""
+        """The attestation result of a session; None before it attested, and where that failed.
+
+        A row never changes once it is there: what this process put into one need not be read again.
+        """
+        known = self._tokens.get(session.id)
+        if known is not None:
+            return known
         row = self._database.fast_first(_TOKEN, session_id=session.id)
         return None if row is None else row[0]
 

@@ -24,8 +24,9 @@ padded.
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from common.encoding import b64url_encode
 from common.errors import Malformed
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MIN_NONCE_BYTES = 32
+_ENCODER = msgspec.json.Encoder()
 _DOMAIN = b"touchstone-binding-v1"
 _DEVICE_DOMAIN = b"touchstone-device-binding-v1"
+# In the order of RFC 7638 section 3.3, which is that of the hashed text.
 _THUMBPRINT_MEMBERS = {
     "EC": ("crv", "kty", "x", "y"),
     "OKP": ("crv", "kty", "x"),
@@ -54,10 +57,9 @@ def jwk_thumbprint(jwk: Mapping[str, object]) -> bytes:
     if members is None:
         raise Malformed("the public key's kty is not one of EC, OKP, RSA, AKP")
     values = {name: jwk.get(name) for name in members}
-    if not all(isinstance(value, str) for value in values.values()):
+    if not all(isinstance(value, str) and value.isascii() for value in values.values()):
         raise Malformed("the public key lacks a required JWK member")
-    text = json.dumps(values, separators=(",", ":"), sort_keys=True)
-    return hashlib.sha256(text.encode("utf-8")).digest()
+    return hashlib.sha256(_ENCODER.encode(values)).digest()
 
 
 def thumbprint_text(jwk: Mapping[str, object]) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import rfc8785
 from cryptography.hazmat.primitives import hashes
 
+from common import strict_json
 from common.errors import Malformed
 
 if TYPE_CHECKING:
@@ -34,8 +35,10 @@ def canonical(value: Any) -> bytes:
     Raises:
         Malformed: nested too deeply, or it has a number or a string that canonical JSON has no form for.
     """
-    _require_depth(value, _MAX_DEPTH)
     try:
+        if strict_json.is_plain(value, _MAX_DEPTH - 1):
+            return strict_json.canonical_plain(value)
+        _require_depth(value, _MAX_DEPTH)
         return bytes(rfc8785.dumps(value))
     except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
         raise Malformed("the runtime data has no canonical JSON form") from error

@@ -32,8 +32,8 @@ from kms.errors import AuditUnavailable, ReleaseDenied, ReleaseStale, SecretNotF
 from kms.release_rows import insert_release, require_quota
 from kms.secrets import DEFAULT_POLICY
 from kms.session import UNIDENTIFIED, session_of
+from policy.active_digests import ActiveDigests
 from policy.port import PolicyKind
-from policy.store import active_digest_in
 from rvps.lookup import still_live_in
 
 if TYPE_CHECKING:
@@ -157,6 +157,7 @@ class ReleaseService:
         self._quota = quota
         self._checkpointer = checkpointer
         self._declared_values = declared_values
+        self._active_digests = ActiveDigests()
 
     def release(self, token: str, ref: SecretRef, now: datetime, *, version: int | None = None) -> Release:
         """Release a secret to the guest that ``token`` is about.
@@ -316,10 +317,13 @@ class ReleaseService:
     def _require_active(
         self, connection: Connection, session: AttestedSession, grants: tuple[Grant, ...]
     ) -> None:
-        judged = [(PolicyKind.APPRAISAL, name, digest) for name, digest in session.appraisal_policies]
-        granted = [(grant.kind, grant.name, grant.digest) for grant in grants]
-        for kind, name, digest in (*judged, *granted):
-            if active_digest_in(connection, kind, name) != digest:
+        rested_on = [
+            *(((PolicyKind.APPRAISAL, name), digest) for name, digest in session.appraisal_policies),
+            *(((grant.kind, grant.name), grant.digest) for grant in grants),
+        ]
+        active = self._active_digests.of(connection, [policy for policy, _ in rested_on])
+        for ((kind, _), digest), present in zip(rested_on, active, strict=True):
+            if present != digest:
                 raise ReleaseStale(
                     f"another version of the {kind.value} policy is active than the one that decided",
                     details={"kind": kind.value, "policy_digest": digest},

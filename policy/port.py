@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -60,7 +61,13 @@ class PolicySource(msgspec.Struct, frozen=True):
     @property
     def digest(self) -> str:
         """SHA-256 of the UTF-8 source, lower-case hex: the policy's identity."""
-        return hashlib.sha256(self.text.encode("utf-8")).hexdigest()
+        return _digest_of(self.text)
+
+
+@lru_cache(maxsize=256)
+def _digest_of(text: str) -> str:
+    # Every decision names its policy: the text of an active one is hashed once.
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 class RuleTrace(msgspec.Struct, frozen=True):

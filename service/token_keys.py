@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,6 @@ from verifier.ear import EarSigner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from service.key_ring import KeyEntry, Ring
     from service.settings import Settings
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("touchstone.keys")
 _CHECK_INTERVAL_S = 1.0
 _DEVELOPER = "touchstone"
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _FORMS = (CocoForm(x5c="base64"), CocoForm(x5c="base64url"))
 
 
@@ -56,6 +56,16 @@ class _View:
     ring: Ring
     signers: tuple[_Signers, ...]
     keys: Mapping[str, tuple[VerifyingKey, datetime | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kids:
+    """Ids of the keys that a token may be signed with, from ``since`` until right before ``until``."""
+
+    view: _View
+    since: datetime
+    until: datetime
+    kids: tuple[str, ...]
 
 
 class TokenKeys:
@@ -92,6 +102,7 @@ class TokenKeys:
         folder.maintain(now)
         self._signature = folder.signature()
         self._view = self._read(now)
+        self._kids = _kids_of(self._view, now)
         self._check_at = time.monotonic() + _CHECK_INTERVAL_S
 
     def signer(self, now: datetime) -> EarSigner:
@@ -122,6 +133,14 @@ class TokenKeys:
         """Every key that a token may be signed with, by id: the present one first."""
         view = self._current(now)
         return {key.kid: view.keys[key.kid][0] for key, _ in key_ring.verifying(view.ring, now)}
+
+    def kids(self, now: datetime) -> tuple[str, ...]:
+        """The ids of ``verifying``, as one tuple for as long as they stay the same."""
+        view = self._current(now)
+        known = self._kids
+        if known.view is not view or not known.since <= now < known.until:
+            known = self._kids = _kids_of(view, now)
+        return known.kids
 
     def jwks(self, now: datetime) -> dict[str, list[dict[str, str]]]:
         """The JWK Set (RFC 7517 section 5) of ``verifying``."""
@@ -194,6 +213,14 @@ class TokenKeys:
             private, form=self._form, chain=key.chain, not_after=certificates.not_after(key.chain)
         )
         return _Signers(key.active_from, EarSigner(private, **self._names), coco)
+
+
+def _kids_of(view: _View, now: datetime) -> _Kids:
+    """What holds from now on until a key begins to sign or ceases to be accepted."""
+    accepted = list(key_ring.verifying(view.ring, now))
+    changes = [until for _, until in accepted if until is not None]
+    changes += [key.active_from for key in view.ring.keys if key.active_from > now]
+    return _Kids(view, now, min(changes, default=_NEVER), tuple(key.kid for key, _ in accepted))
 
 
 def open_folder(settings: Settings) -> KeyFolder:

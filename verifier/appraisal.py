@@ -118,6 +118,11 @@ class Appraiser:
     ) -> None:
         """Keep the parts."""
         self._verifiers = dict(verifiers)
+        self._device_verifiers = {
+            tee: verifier
+            for tee, (verifier, _) in verifiers.items()
+            if isinstance(verifier, DeviceVerifier)
+        }
         self._policies = policies
         self._references = references
         self._challenges = challenges
@@ -234,9 +239,11 @@ class Appraiser:
         Raises:
             UnsupportedEvidence, InputError, EvidenceError, EndorsementError: as ``verify``.
         """
-        verifier, _ = self._verifier_of(str(evidence.__struct_config__.tag))
-        if isinstance(verifier, DeviceVerifier):
-            return verifier.verify_devices(evidence, expected, init_data, now)
+        tee = str(evidence.__struct_config__.tag)
+        devices = self._device_verifiers.get(tee)
+        if devices is not None:
+            return devices.verify_devices(evidence, expected, init_data, now)
+        verifier, _ = self._verifier_of(tee)
         return (DeviceResult(composite.CPU, verifier.verify(evidence, expected, init_data, now)),)
 
     def _devices(
@@ -258,7 +265,8 @@ class Appraiser:
         results: list[DeviceResult] = []
         for document in composite.documents(text, EVIDENCE):
             tee = str(document.__struct_config__.tag)
-            if not isinstance(self._verifier_of(tee)[0], DeviceVerifier):
+            self._verifier_of(tee)
+            if tee not in self._device_verifiers:
                 raise UnsupportedEvidence(f"{tee} evidence is not of a device")
             results += self.verify_devices(document, bound, None, now)
         return {

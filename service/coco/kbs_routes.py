@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from email.utils import format_datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, unquote
@@ -129,7 +130,7 @@ class KbsRoutes:
         return answer.status, headers, answer.body
 
     def _cookie_of(self, session: KbsSession) -> str:
-        expires = format_datetime(session.expires, usegmt=True)
+        expires = _http_date(session.expires)
         return f"{SESSION_COOKIE}={session.cookie}; Expires={expires}{self._cookie}"
 
     def _refuse(
@@ -169,6 +170,12 @@ class KbsRoutes:
                 "milliseconds": round(seconds * 1000, 3),
             }
             _LOG.info("answered", extra={"fields": fields})
+
+
+@lru_cache(maxsize=64)
+def _http_date(moment: datetime) -> str:
+    """RFC 9110 section 5.6.7. Sessions end on whole seconds: many share one."""
+    return format_datetime(moment, usegmt=True)
 
 
 def _target(environ: Mapping[str, Any]) -> str:

@@ -147,7 +147,7 @@ def build(settings: Settings, core: Core) -> CocoParts:
         attestation=attestation,
         requesters=Requesters(
             CocoVerifier(core.token_keys, issuer=names.issuer, profile=names.profile),
-            lambda now: core.token_keys.verifying(now).keys(),
+            core.token_keys.kids,
             core.foreign_tokens if coco.trusted_issuers else None,
         ),
         releases=ResourceReleases(

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import strict_json
+from common import runtime_data, strict_json
 from common.binary import Reader
 from common.binding import binding_digest, jwk_thumbprint
 from common.encoding import b64_decode, b64url_decode, b64url_encode, hex_decode, identifier
@@ -95,6 +96,43 @@ def test_canonical_json_sorts_by_utf16_and_refuses_floats() -> None:
     for value in (1.0, 2**53, {1: "a"}, {"a"}):
         with pytest.raises(Malformed):
             strict_json.canonical(value)
+
+
+_SCALARS = st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text()
+
+
+@given(st.recursive(_SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_canonical_json_is_that_of_another_implementation(value: object) -> None:
+    assert strict_json.canonical(value) == rfc8785.dumps(value)  # type: ignore[arg-type]
+    assert runtime_data.canonical(value) == rfc8785.dumps(value)  # type: ignore[arg-type]
+
+
+def test_every_character_is_escaped_as_by_another_implementation() -> None:
+    for first in range(0, 0x110000, 0x800):
+        if 0xD800 <= first < 0xE000:
+            continue
+        text = "".join(map(chr, range(first, first + 0x800)))
+        for value in (text, {"a": text}, {text: "a"}):
+            assert strict_json.canonical(value) == rfc8785.dumps(value)
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"\ud800": 1}, {"a": ["\udfff"]}])
+def test_a_lone_surrogate_has_no_canonical_form(value: object) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        strict_json.canonical(value)
+    with pytest.raises(Malformed):
+        runtime_data.canonical(value)
+
+
+def test_runtime_data_is_bounded_in_depth() -> None:
+    value: list[object] = []
+    for _ in range(31):
+        value = [value]
+    assert runtime_data.canonical(value) == b"[" * 32 + b"]" * 32
+    with pytest.raises(Malformed, match="too deeply"):
+        runtime_data.canonical([value])
+    with pytest.raises(Malformed, match="too deeply"):
+        runtime_data.canonical([[value, 1.5]])
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(), st.lists))

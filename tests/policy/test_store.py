@@ -12,6 +12,7 @@ from sqlalchemy import delete, update
 
 from common.errors import InputError, SchemaMismatch, TooLarge, TouchstoneError
 from policy import store as module
+from policy.active_digests import ActiveDigests
 from policy.errors import PolicyCorrupt, PolicyNotFound, PolicyStale
 from policy.port import PolicyKind, PolicySource
 from policy.store import MAX_TEXT_BYTES, PolicyStore, active_digest_in, active_in
@@ -306,6 +307,64 @@ def test_the_active_digest_is_held_until_the_transaction_ends(url: str, connect:
     assert order == ["acted", "activated"]
     with one.write() as connection:
         assert active_digest_in(connection, KIND, "default") == store.get(KIND, "default", 2).digest
+
+
+def test_active_digests_are_held_and_follow_every_activation(url: str, connect: Connect) -> None:
+    one, other = connect(url), connect(url)
+    store = PolicyStore(one)
+    _put(store, *TEXTS[:2])
+    digests = ActiveDigests()
+    wanted = [(KIND, "default"), (KIND, "other"), (KIND, "default")]
+
+    def read() -> list[str | None]:
+        with one.write() as connection:
+            return digests.of(connection, wanted)
+
+    assert read() == [None, None, None]
+    first, second = (store.get(KIND, "default", version).digest for version in (1, 2))
+    for by, version, digest in ((one, 1, first), (other, 2, second), (one, 1, first)):
+        _activate(PolicyStore(by), version)
+        assert read() == [digest, None, digest]
+        assert read() == [digest, None, digest]
+    order: list[str] = []
+
+    def change() -> None:
+        _activate(PolicyStore(other), 2)
+        order.append("activated")
+
+    with one.write() as connection:
+        assert digests.of(connection, wanted) == [first, None, first]
+        thread = threading.Thread(target=change)
+        thread.start()
+        thread.join(0.3)
+        order.append("acted")
+    thread.join()
+    assert order == ["acted", "activated"]
+    assert read() == [second, None, second]
+
+
+def test_a_rollback_is_seen_by_active_digests(url: str, connect: Connect) -> None:
+    database = connect(url)
+    store = PolicyStore(database)
+    _put(store, *TEXTS[:2])
+    for version in (1, 2):
+        _activate(store, version)
+    digests = ActiveDigests()
+    with database.write() as connection:
+        assert digests.of(connection, [(KIND, "default")]) == [store.get(KIND, "default", 2).digest]
+    store.rollback(KIND, "default", by="ann", now=NOW)
+    with database.write() as connection:
+        assert digests.of(connection, [(KIND, "default")]) == [store.get(KIND, "default", 1).digest]
+
+
+def test_active_digests_refuse_a_database_without_its_state(url: str, connect: Connect) -> None:
+    database = connect(url)
+    if database.dialect != "sqlite":
+        pytest.skip("the generation is read on SQLite alone")
+    with database.write() as connection:
+        connection.execute(delete(policy_state))
+    with pytest.raises(SchemaMismatch), database.write() as connection:
+        ActiveDigests().of(connection, [(KIND, "default")])
 
 
 def test_a_reader_that_waited_for_an_activation_sees_what_it_became(url: str, connect: Connect) -> None:

@@ -7,6 +7,7 @@ paths, sessions. HTTP errors that Flask raises before a route runs become proble
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Flask
@@ -24,6 +25,8 @@ from service.observability import new_request_id
 from service.responses import SecurityHeaders
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from wsgiref.types import WSGIApplication
 
     from flask import Response
@@ -57,13 +60,23 @@ def create_app(services: Services) -> Flask:
     every_route = [route for table in tables for route in table.routes]
     below: WSGIApplication = DirectRoutes(app.wsgi_app, every_route, services)
     if services.settings.coco.enabled:
-        below = KbsRoutes(below, services.coco.kbs, services.settings, services.clock)
+        below = KbsRoutes(
+            below, services.coco.kbs, services.settings, services.clock, turn=_turn_of(services)
+        )
         origins = services.settings.coco.attestation.allowed_origins
         below = Cors(below, attestation_api.PATHS, origins) if origins else below
     app.wsgi_app = SecurityHeaders(below)  # type: ignore[method-assign]
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _failure)
     return app
+
+
+def _turn_of(services: Services) -> Callable[[], AbstractContextManager[None]]:
+    """Threads take turns where calls compute here, not where they mostly wait for other servers."""
+    database = services.database
+    if database.dialect == "sqlite" and services.settings.policy.engine == "regorus":
+        return database.turn
+    return nullcontext
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -62,7 +62,7 @@ def serve(settings: Settings) -> None:
         port=port,
         interface=Interfaces.WSGI,
         workers=server.workers,
-        blocking_threads=2,  # one computes while the other waits for the disk (docs/adr/0016)
+        blocking_threads=3,  # one computes while the others wait for the disk (storage.turns)
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(
             header_read_timeout=_HEADER_TIMEOUT_MS, max_buffer_size=_MAX_HEADER_BYTES

@@ -42,6 +42,7 @@ from sqlalchemy.pool import NullPool
 
 from common.errors import DatabaseUnavailable, DependencyMissing, InvalidSetting
 from storage.fast_reader import FastReader, cause_of, keep_inherited
+from storage.turns import Turns
 from storage.writers import Writers
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ class Database:
     Args:
         url: ``sqlite:///path`` or ``postgresql+psycopg://...``.
 
+    Attributes:
+        url: as given.
+        engine: SQLAlchemy's; writers of SQLite have another.
+
     Raises:
         InvalidSetting: the URL cannot be used.
         DependencyMissing: the driver it names is not installed.
@@ -78,8 +83,9 @@ class Database:
         self.url = url
         self.engine = _engine(url)
         self._sqlite = self.engine.dialect.name == "sqlite"
+        self._turns = Turns()
         # The pool's connections read; SQLite's writers have their own (storage.writers).
-        self._writers = Writers(_sqlite_writers(self.engine.url), _BUSY_TIMEOUT_S) if self._sqlite else None
+        self._writers = self._sqlite_writers() if self._sqlite else None
         # SQLite keeps the log beside the file itself, not beside a link to it.
         self._log = f"{os.path.realpath(str(self.engine.url.database))}-wal" if self._sqlite else None
         self._fast = FastReader(self.engine, _sqlite_arguments() if self._sqlite else {})
@@ -110,7 +116,8 @@ class Database:
         except (DBAPIError, PoolTimeoutError) as error:
             _translate(error)
         if durable and self._log is not None:
-            _flush(self._log)
+            with self._turns.waiting():
+                _flush(self._log)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -148,10 +155,19 @@ class Database:
         """
         return self._fast.row(*statement.text_for(self.engine.dialect, values))
 
+    def turn(self) -> AbstractContextManager[None]:
+        """For threads that serve many small requests: one at a time computes (``storage.turns``).
+
+        Who has the turn gives it up while a write transaction waits for the lock or for the disk.
+        """
+        return self._turns.turn()
+
     def dispose_after_fork(self) -> None:
         """Forget connections that belong to the parent process."""
         if self._writers is not None:
-            self._writers.forget()
+            keep_inherited(self._writers)
+            self._turns = Turns()
+            self._writers = self._sqlite_writers()
         keep_inherited(self.engine.pool)
         self.engine.dispose(close=False)
 
@@ -161,6 +177,9 @@ class Database:
         if self._writers is not None:
             self._writers.close()
         self.engine.dispose()
+
+    def _sqlite_writers(self) -> Writers:
+        return Writers(_sqlite_writing_engine(self.engine.url), _BUSY_TIMEOUT_S, self._turns)
 
     def _begin_writing(self) -> AbstractContextManager[Connection]:
         return self.engine.begin() if self._writers is None else self._writers.transaction()
@@ -218,7 +237,7 @@ def _sqlite_engine(url: URL) -> Engine:
     return engine
 
 
-def _sqlite_writers(url: URL) -> Engine:
+def _sqlite_writing_engine(url: URL) -> Engine:
     engine = create_engine(url, connect_args=_sqlite_arguments(), hide_parameters=True, poolclass=NullPool)
     event.listen(engine, "connect", _configure_sqlite)
     return engine

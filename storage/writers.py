@@ -8,7 +8,7 @@ Invariants:
 
 * One transaction at a time on a connection; it holds the write lock from its start (``BEGIN IMMEDIATE``).
 * A connection whose transaction failed in any way is closed: what it began is rolled back with it.
-* After a fork the parent's connections are set aside unclosed (``storage.fast_reader``).
+* After a fork ``storage.database`` sets the parent's object aside, its connections unclosed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
-from storage.fast_reader import keep_inherited
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Connection, Engine
+
+    from storage.turns import Turns
 
 # More than so many that nobody uses are closed: a burst of writers leaves no connections behind.
 _KEPT = 8
@@ -41,10 +41,12 @@ class Writers:
     Args:
         engine: without a pool, beginning nothing by itself.
         timeout_s: how long to ask for the write lock.
+        turns: given up between two questions for it.
     """
 
-    def __init__(self, engine: Engine, timeout_s: float) -> None:
+    def __init__(self, engine: Engine, timeout_s: float, turns: Turns) -> None:
         """Open nothing yet."""
+        self._turns = turns
         self._engine = engine
         self._timeout_s = timeout_s
         self._idle: list[Connection] = []
@@ -59,7 +61,7 @@ class Writers:
         connection = self._take()
         try:
             driver: Any = connection.connection.dbapi_connection
-            _begin(driver, self._timeout_s)
+            self._begin(driver)
             yield connection
             _commit(connection, driver)
         except BaseException:
@@ -67,15 +69,29 @@ class Writers:
             raise
         self._give(connection)
 
-    def forget(self) -> None:
-        """Set aside what a parent process opened."""
-        keep_inherited(self._idle)
-        self._idle = []
-
     def close(self) -> None:
         """Close what is not in use."""
         while self._idle:
             self._idle.pop().close()
+
+    def _begin(self, driver: Any) -> None:
+        """Take the write lock, asking again at short intervals.
+
+        SQLite's own busy handler sleeps 1 to 100 ms between two questions, while the writer that is waited
+        for takes a fraction of one: under load most of the time would go by unused.
+        """
+        busy = _ask(driver)
+        if busy is None:
+            return
+        deadline = time.monotonic() + self._timeout_s
+        pause = _SHORTEST_PAUSE_S
+        with self._turns.waiting():
+            while busy is not None:
+                if time.monotonic() > deadline:
+                    raise _wrapped("BEGIN IMMEDIATE", busy) from busy
+                time.sleep(pause)
+                pause = min(1.6 * pause, _LONGEST_PAUSE_S)
+                busy = _ask(driver)
 
     def _take(self) -> Connection:
         try:
@@ -94,26 +110,15 @@ class Writers:
             connection.close()
 
 
-def _begin(driver: Any, timeout_s: float) -> None:
-    """Take the write lock, asking again at short intervals.
-
-    SQLite's own busy handler sleeps 1 to 100 ms between two questions, while the writer that is waited for
-    takes a fraction of one: under load most of the time would go by unused.
-    """
-    deadline = time.monotonic() + timeout_s
-    pause = _SHORTEST_PAUSE_S
-    while True:
-        try:
-            driver.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise _wrapped("BEGIN IMMEDIATE", error) from error
-        except sqlite3.Error as error:
+def _ask(driver: Any) -> sqlite3.Error | None:
+    """Ask for the write lock once; what the database said if somebody has it."""
+    try:
+        driver.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
             raise _wrapped("BEGIN IMMEDIATE", error) from error
-        else:
-            return
-        time.sleep(pause)
-        pause = min(1.6 * pause, _LONGEST_PAUSE_S)
+        return error
+    return None
 
 
 def _commit(connection: Connection, driver: Any) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import nullcontext
 from email.utils import format_datetime
 from functools import lru_cache
 from http import HTTPStatus
@@ -30,6 +31,7 @@ from wire.kbs import BASE_PATH, SESSION_COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
     from datetime import datetime
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -60,12 +62,19 @@ class KbsRoutes:
         api: the protocol.
         settings: limits and the manner of statuses.
         clock: the present time.
+        turn: entered around each call (``storage.turns``).
     """
 
     def __init__(
-        self, app: WSGIApplication, api: KbsApi, settings: Settings, clock: Callable[[], datetime]
+        self,
+        app: WSGIApplication,
+        api: KbsApi,
+        settings: Settings,
+        clock: Callable[[], datetime],
+        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """Keep the parts."""
+        self._turn = turn
         self._app = app
         self._api = api
         self._clock = clock
@@ -84,7 +93,8 @@ class KbsRoutes:
         started = time.perf_counter()
         request_id = new_request_id()
         segments = _segments(environ, path)
-        status, headers, body = self._served(environ, segments, request_id)
+        with self._turn():
+            status, headers, body = self._served(environ, segments, request_id)
         headers += [
             (REQUEST_ID_HEADER, request_id),
             ("Cache-Control", "no-store"),

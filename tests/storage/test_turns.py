@@ -21,6 +21,11 @@ def _started(act: Callable[[], None]) -> threading.Thread:
     return thread
 
 
+def _take(turns: Turns, then: Callable[[], None] = lambda: None) -> None:
+    with turns.turn():
+        then()
+
+
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE_S", 30.0)
@@ -65,17 +70,12 @@ def test_a_turn_is_given_up_while_its_holder_waits_and_taken_again() -> None:
             waits.set()
             assert acted.wait(10)
         order.append("after")
-        late = _started(lambda: order.append("late") if _taken(turns) else None)
+        late = _started(lambda: _take(turns, lambda: order.append("late")))
         time.sleep(0.05)
         order.append("end")
     thread.join()
     late.join()
     assert order == ["before", "other", "after", "end", "late"]
-
-
-def _taken(turns: Turns) -> bool:
-    with turns.turn():
-        return True
 
 
 @pytest.mark.usefixtures("patient")
@@ -92,7 +92,7 @@ def test_a_failure_leaves_the_turn_to_others(at: str) -> None:
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    thread = _started(lambda: None if _taken(turns) else None)
+    thread = _started(lambda: _take(turns))
     thread.join(10)
     assert not thread.is_alive()
 

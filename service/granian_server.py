@@ -109,5 +109,6 @@ class _Loader:
         from service.worker import Worker  # noqa: PLC0415 (imports metrics: after the folder is known)
 
         worker = Worker(self._settings)
+        worker.settle()
         Finalize(None, worker.close, exitpriority=_CLOSE_PRIORITY)
         return worker.app

@@ -67,6 +67,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         from service.worker import Worker  # noqa: PLC0415 (see serve)
 
         self._worker = Worker(self._settings)
+        self._worker.settle()
         return self._worker.app
 
     def _worker_exit(self, _server: object, _arbiter_worker: object) -> None:

@@ -1,7 +1,7 @@
 """granian, embedded: the faster of the two servers (``[server] engine = "granian"``).
 
 It reads and writes HTTP outside the interpreter, so that a slow client holds no thread, and gives each
-worker two threads that run requests. As with gunicorn, everything is prepared and built once before the
+worker three threads that run requests. As with gunicorn, everything is prepared and built once before the
 fork, and each worker builds its own parts; a stop by SIGTERM lets requests finish, writes the queued
 appraisal records, and ends.
 
@@ -9,20 +9,20 @@ TLS files that change are noticed by a thread of the main process, which then ha
 by one; requests under way are finished.
 
 What it lacks: a worker that hangs inside a request is not noticed and replaced (gunicorn does that after
-``timeout_s``); workers outlive a main process that is killed by SIGKILL (gunicorn's do not); the
-application is not told the client's certificate, so that a certificate can be demanded of every connection
-or of none (``service.profile``).
+``timeout_s``); the application is not told the client's certificate, so that a certificate can be demanded
+of every connection or of none (``service.profile``).
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any
 
 from common.errors import DependencyMissing
-from service import profile
+from service import parent_death, profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,8 +104,11 @@ class _Loader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._main = os.getpid()
 
     def __call__(self, *_: Any) -> Flask:
+        # granian's workers do not look after their main process, as gunicorn's do.
+        parent_death.end_with(self._main)
         from service.worker import Worker  # noqa: PLC0415 (imports metrics: after the folder is known)
 
         worker = Worker(self._settings)

@@ -80,6 +80,20 @@ class Authority:
         return folder / "tls.pem"
 
 
+def children_of(pid: int) -> set[int]:
+    """Process ids of the direct children."""
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def gone(pid: int) -> bool:
+    """Whether the process has ended; one that nobody reaped yet has."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(")")[2].split()[0] in {"Z", "X"}
+
+
 class RunningServer:
     """The server process; a second ``start`` continues on the same data."""
 

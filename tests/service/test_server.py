@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ from rvps.tables import attestation
 from service.client import ApiClient, RemoteError
 from storage.database import Database
 from testkit.snp_firmware import SnpFirmware
-from tests.service.running import Authority, FirmwareAttester, RunningServer
+from tests.service.running import Authority, FirmwareAttester, RunningServer, children_of, gone
 from tests.service.world import GOOD, SECRET, Publisher, firmware_settings
 from verifier.tables import appraisal
 
@@ -287,6 +288,19 @@ class Receiver(threading.Thread):
             except TouchstoneError:
                 return
             self.received += 1
+
+
+@on_both_engines
+def test_workers_end_with_a_main_process_that_is_killed(server: RunningServer) -> None:
+    assert server.process is not None
+    workers = children_of(server.process.pid)
+    assert len(workers) >= 2
+    server.process.kill()
+    server.process.wait(30)
+    deadline = time.monotonic() + 30
+    while not all(gone(worker) for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_kill_during_submissions_and_releases_loses_nothing_acknowledged(

@@ -23,7 +23,7 @@ from tests.service.coco.documents import firmware_document
 from tests.service.grpc.certificates import TestAuthority
 from tests.service.grpc.conftest import Client, refusal
 from tests.service.grpc.test_methods import evaluate, message, query, register
-from tests.service.running import RunningServer
+from tests.service.running import RunningServer, children_of, gone
 from tests.service.world import firmware_settings
 
 pytestmark = pytest.mark.xdist_group("server")
@@ -87,15 +87,6 @@ def answers(address: str) -> bool:
     return answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def gone(pid: int) -> bool:
-    """Whether the process has ended; one that nobody reaped yet has."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    return stat.rpartition(")")[2].split()[0] in {"Z", "X"}
-
-
 @on_both_engines
 def test_served_beside_http_on_the_same_data_and_stopped_with_it(
     beside: Beside, connect: Connect, firmware: SnpFirmware
@@ -144,8 +135,7 @@ def test_grpc_process_ends_when_the_server_process_is_killed(beside: Beside) -> 
 def test_replaced_http_worker_leaves_the_grpc_process_alone(beside: Beside) -> None:
     until(lambda: answers(beside.address), "gRPC answers")
     child, main = beside.child(), beside.main()
-    children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
-    workers = {int(pid) for pid in children} - {child}
+    workers = children_of(main) - {child}
     for pid in workers:
         os.kill(pid, signal.SIGTERM)
     until(lambda: all(gone(pid) for pid in workers), "workers end")

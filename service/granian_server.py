@@ -1,7 +1,7 @@
 """granian, embedded: the faster of the two servers (``[server] engine = "granian"``).
 
 It reads and writes HTTP outside the interpreter, so that a slow client holds no thread, and gives each
-worker three threads that run requests. As with gunicorn, everything is prepared and built once before the
+worker two threads that run requests. As with gunicorn, everything is prepared and built once before the
 fork, and each worker builds its own parts; a stop by SIGTERM lets requests finish, writes the queued
 appraisal records, and ends.
 
@@ -62,7 +62,7 @@ def serve(settings: Settings) -> None:
         port=port,
         interface=Interfaces.WSGI,
         workers=server.workers,
-        blocking_threads=3,  # one computes while the others wait for the disk (storage.turns)
+        blocking_threads=2,  # one computes while the other waits for the disk (storage.turns)
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(
             header_read_timeout=_HEADER_TIMEOUT_MS, max_buffer_size=_MAX_HEADER_BYTES

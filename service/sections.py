@@ -38,7 +38,7 @@ class ServerSettings(Section, TlsFields):
         description=(
             "Threads per worker of gunicorn. 1 selects its sync worker, which closes each connection after"
             " its answer and is for use behind a buffering proxy only; more select gthread with"
-            " keep-alive. A worker of granian has three."
+            " keep-alive. A worker of granian has two."
         ),
     )
     behind_tls_proxy: bool = Field(

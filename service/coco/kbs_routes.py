@@ -62,7 +62,7 @@ class KbsRoutes:
         api: the protocol.
         settings: limits and the manner of statuses.
         clock: the present time.
-        turn: entered around each call (``storage.turns``).
+        turn: entered around each call, once it is read (``storage.turns``).
     """
 
     def __init__(
@@ -93,8 +93,7 @@ class KbsRoutes:
         started = time.perf_counter()
         request_id = new_request_id()
         segments = _segments(environ, path)
-        with self._turn():
-            status, headers, body = self._served(environ, segments, request_id)
+        status, headers, body = self._served(environ, segments, request_id)
         headers += [
             (REQUEST_ID_HEADER, request_id),
             ("Cache-Control", "no-store"),
@@ -124,7 +123,9 @@ class KbsRoutes:
                 body=b"" if method == "GET" else requests.read_bytes(environ, self._limit),
                 certified=not self._certified or tls.peer_certificate(environ) is not None,
             )
-            return self._answer(self._api.handle(call, now))
+            with self._turn():  # not before the body is here: a slow client would keep it
+                answer = self._api.handle(call, now)
+            return self._answer(answer)
         except TouchstoneError as error:
             return self._refuse(error, method, segments, request_id)
         except Exception as error:  # noqa: BLE001 (nothing of it may reach the caller)

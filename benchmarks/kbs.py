@@ -2,7 +2,8 @@
 
 A client in Go, built here, shares the two cores with the server: it makes a key for each handshake, attests
 with the sample TEE, fetches the resource, opens it and compares it. Before and after stands what bare P-256
-and P-384 operations come to on this machine at this moment.
+and P-384 operations come to on this machine at this moment; beside them what the protocol's own part of a
+handshake comes to (``kbs_in_process``), which no HTTP server can exceed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from http_load import server
+from kbs_in_process import handshakes_per_second
 
 from testkit.daemon import free_port
 
@@ -53,6 +55,8 @@ def run() -> list[str]:
         subprocess.run(["go", "build", "-C", str(_SOURCE), "-o", str(generator), "."], check=True)
         for engine in ("granian", "gunicorn"):
             lines += _measure(folder / engine, generator, engine)
+        rate = handshakes_per_second(folder / "granian" / "touchstone.toml", _SECONDS)
+        lines.append(f"two processes without HTTP and client, handshake: {rate:,.0f}/s")
     lines.append(_bare())
     return lines
 

@@ -1,0 +1,106 @@
+"""KBS handshakes without HTTP and without a client: what the protocol's own part of them comes to.
+
+Two processes, as the server has workers, call the WSGI application on one database. Only the time inside of
+it counts, so that the figure is what the server would reach if sockets, HTTP and clients cost nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from wsgiref.types import WSGIApplication
+
+_PROCESSES = 2
+_WARM_UP = 100
+_RESOURCE = "resource/default/test/dummy"
+
+
+def handshakes_per_second(config: Path, seconds: int) -> float:
+    """Of both processes together, on the data that a server with these settings left."""
+    with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
+        return sum(pool.starmap(_rate, [(str(config), seconds)] * _PROCESSES, chunksize=1))
+
+
+def _rate(config: str, seconds: int) -> float:
+    from pathlib import Path  # noqa: PLC0415
+
+    from service import settings  # noqa: PLC0415
+    from service.observability import MULTIPROCESS_VARIABLE  # noqa: PLC0415
+
+    metrics = Path(config).with_name("metrics")
+    metrics.mkdir(exist_ok=True)
+    os.environ[MULTIPROCESS_VARIABLE] = str(metrics)
+    from service.worker import Worker  # noqa: PLC0415 (the metrics library reads the variable when imported)
+
+    worker = Worker(settings.load(Path(config)))
+    worker.settle()
+    guest = _Guest(worker.app)
+    for _ in range(_WARM_UP):
+        guest.handshake()
+    guest.spent, done, end = 0.0, 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        guest.handshake()
+        done += 1
+    worker.close()
+    return done / guest.spent
+
+
+class _Guest:
+    """Makes handshakes, and adds up the time that the application took for them."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+        self.spent = 0.0
+
+    def handshake(self) -> None:
+        """A new key, its attestation, the resource."""
+        answer, cookie = self._call("POST", "auth", b'{"version":"0.4.0","tee":"sample","extra-params":{}}')
+        runtime_data = {"nonce": json.loads(answer)["nonce"], "tee-pubkey": _new_key()}
+        bound = json.dumps({"additional-evidence": ""} | runtime_data, separators=(",", ":"))
+        digest = base64.b64encode(hashlib.sha384(bound.encode()).digest()).decode()
+        evidence = {"primary_evidence": {"report_data": digest, "svn": "1"}, "additional_evidence": ""}
+        attestation = {"init-data": None, "runtime-data": runtime_data, "tee-evidence": evidence}
+        self._call("POST", "attest", json.dumps(attestation).encode(), cookie)
+        self._call("GET", _RESOURCE, b"", cookie)
+
+    def _call(self, method: str, path: str, body: bytes, cookie: str = "") -> tuple[bytes, str]:
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": f"/kbs/v0/{path}",
+            "QUERY_STRING": "",
+            "CONTENT_TYPE": "application/json",
+            "CONTENT_LENGTH": str(len(body)),
+            "wsgi.input": io.BytesIO(body),
+        }
+        if cookie:
+            environ["HTTP_COOKIE"] = cookie
+        answered: list[Any] = []
+
+        def start_response(*given: Any) -> Any:
+            answered.extend(given)
+
+        begun = time.perf_counter()
+        answer = b"".join(self._app(environ, start_response))
+        self.spent += time.perf_counter() - begun
+        if answered[0] != "200 OK":
+            raise RuntimeError(f"{method} {path}: {answered[0]}")
+        return answer, dict(answered[1]).get("Set-Cookie", "").partition(";")[0]
+
+
+def _new_key() -> dict[str, str]:
+    numbers = ec.generate_private_key(ec.SECP256R1()).public_key().public_numbers()
+    x, y = (
+        base64.urlsafe_b64encode(part.to_bytes(32, "big")).rstrip(b"=") for part in (numbers.x, numbers.y)
+    )
+    return {"alg": "ECDH-ES+A256KW", "crv": "P-256", "kty": "EC", "x": x, "y": y}

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from common.encoding import b64url_encode
+
 if TYPE_CHECKING:
     from pathlib import Path
     from wsgiref.types import WSGIApplication
@@ -100,7 +102,5 @@ class _Guest:
 
 def _new_key() -> dict[str, str]:
     numbers = ec.generate_private_key(ec.SECP256R1()).public_key().public_numbers()
-    x, y = (
-        base64.urlsafe_b64encode(part.to_bytes(32, "big")).rstrip(b"=") for part in (numbers.x, numbers.y)
-    )
+    x, y = (b64url_encode(part.to_bytes(32, "big")) for part in (numbers.x, numbers.y))
     return {"alg": "ECDH-ES+A256KW", "crv": "P-256", "kty": "EC", "x": x, "y": y}

@@ -38,8 +38,9 @@ from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from coco.errors import TeeKeyRefused
-from common.encoding import b64url_decode, b64url_encode
+from common.encoding import b64url_encode
 from common.errors import InputError
+from kms import guest_keys
 from wire.kbs import EncryptedResource
 
 if TYPE_CHECKING:
@@ -54,20 +55,8 @@ _CEK_BYTES: Final = 32
 _IV_BYTES: Final = 12  # RFC 7518 section 5.3
 _TAG_BYTES: Final = 16
 _A192_BYTES: Final = 24
-_UNCOMPRESSED: Final = b"\x04"  # SEC 1 section 2.3.3
-# RFC 7518 section 6.2.1: curve and octets of a coordinate.
-_CURVES: Final[Mapping[str, tuple[ec.EllipticCurve, int]]] = {
-    "P-256": (ec.SECP256R1(), 32),
-    "P-384": (ec.SECP384R1(), 48),
-    "P-521": (ec.SECP521R1(), 66),
-}
 _MIN_RSA_BITS: Final = 2048  # NIST SP 800-57 Part 1 table 2: 112 bits of strength
-_MAX_RSA_BITS: Final = 8192  # bounds the work a guest can ask for
-_MIN_RSA_EXPONENT: Final = 65537  # FIPS 186-5 appendix A.1.1
-_MAX_RSA_EXPONENT: Final = 2**32
 _ML_KEM_768_BYTES: Final = 1184  # FIPS 203 table 3
-_MAX_MEMBER: Final = 2048  # characters; the longest is an ML-KEM key with 1579
-_PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
 _OAEP_256: Final = padding.OAEP(padding.MGF1(SHA256()), SHA256(), None)
 _PKCS1: Final = padding.PKCS1v15()
 
@@ -110,8 +99,7 @@ def recipient(jwk: Mapping[str, Any], *, allow_rsa1_5: bool) -> Recipient:
     Raises:
         TeeKeyRefused: of a kind, curve, size or algorithm that is not offered, malformed, or private.
     """
-    if not _PRIVATE_MEMBERS.isdisjoint(jwk):
-        raise TeeKeyRefused("the guest's key has private members")
+    guest_keys.refuse_private(jwk, TeeKeyRefused)
     importer = _IMPORTERS.get(str(jwk.get("kty")))
     if importer is None:
         raise TeeKeyRefused("the guest's key is neither EC nor RSA nor AKP")
@@ -150,7 +138,7 @@ def encrypt(to: Recipient, plaintext: bytes) -> EncryptedResource:
 
 def _wrap_ec(to: Recipient, content_key: bytes) -> tuple[str, bytes]:
     assert isinstance(to.key, ec.EllipticCurvePublicKey)
-    curve, size = _CURVES[to.curve]
+    curve, size = guest_keys.CURVES[to.curve]
     ephemeral = ec.generate_private_key(curve)
     shared = ephemeral.exchange(ec.ECDH(), to.key)
     wrapping_key = ConcatKDFHash(SHA256(), 32, _ECDH_INFO).derive(shared)
@@ -178,35 +166,20 @@ def _wrap_ml_kem(to: Recipient, content_key: bytes) -> tuple[str, bytes]:
 
 
 def _import_ec(jwk: Mapping[str, Any]) -> Recipient:
-    name = str(jwk.get("crv"))
-    known = _CURVES.get(name)
-    if known is None:
-        raise TeeKeyRefused("the guest's EC key is not on P-256, P-384 or P-521")
-    algorithm = _algorithm(jwk, ECDH_ES_A256KW)
-    curve, size = known
-    x, y = _member(jwk, "x"), _member(jwk, "y")
-    if len(x) != size or len(y) != size:
-        raise TeeKeyRefused(f"a coordinate on {name} has {size} octets")
-    # Refuses a point that is not on the curve.
-    key = ec.EllipticCurvePublicKey.from_encoded_point(curve, _UNCOMPRESSED + x + y)
-    return Recipient(algorithm, name, key)
+    name, key = guest_keys.ec_key(jwk, TeeKeyRefused)
+    return Recipient(_algorithm(jwk, ECDH_ES_A256KW), name, key)
 
 
 def _import_rsa(jwk: Mapping[str, Any]) -> Recipient:
     algorithm = _algorithm(jwk, RSA_OAEP_256, RSA1_5)
-    n, e = (int.from_bytes(_member(jwk, name), "big") for name in ("n", "e"))
-    if not _MIN_RSA_BITS <= n.bit_length() <= _MAX_RSA_BITS:
-        raise TeeKeyRefused(f"the guest's RSA key has {n.bit_length()} bits")
-    if not _MIN_RSA_EXPONENT <= e <= _MAX_RSA_EXPONENT:
-        raise TeeKeyRefused("the guest's RSA key has an exponent that is not offered")
-    return Recipient(algorithm, "", rsa.RSAPublicNumbers(e, n).public_key())
+    return Recipient(algorithm, "", guest_keys.rsa_key(jwk, TeeKeyRefused, min_bits=_MIN_RSA_BITS))
 
 
 def _import_akp(jwk: Mapping[str, Any]) -> Recipient:
     # The parameter set of an AKP key is its algorithm: there is no default.
     if jwk.get("alg") != ML_KEM_768_A192KW:
         raise TeeKeyRefused(f"the guest's AKP key is not for {ML_KEM_768_A192KW}")
-    public = _member(jwk, "pub")
+    public = guest_keys.member(jwk, "pub", TeeKeyRefused)
     if len(public) != _ML_KEM_768_BYTES:
         raise TeeKeyRefused(f"an ML-KEM-768 key has {_ML_KEM_768_BYTES} octets")
     return Recipient(ML_KEM_768_A192KW, "", MLKEM768PublicKey.from_public_bytes(public))
@@ -217,13 +190,6 @@ def _algorithm(jwk: Mapping[str, Any], *offered: str) -> str:
     if not isinstance(algorithm, str) or algorithm not in offered:
         raise TeeKeyRefused(f"the guest's key is not for {' or '.join(offered)}")
     return algorithm
-
-
-def _member(jwk: Mapping[str, Any], name: str) -> bytes:
-    value = jwk.get(name)
-    if not isinstance(value, str) or len(value) > _MAX_MEMBER:
-        raise TeeKeyRefused(f"the guest's key has no usable {name}")
-    return b64url_decode(value, what=name)
 
 
 _IMPORTERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Recipient]]] = {

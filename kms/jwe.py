@@ -19,14 +19,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from joserfc import jwe
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.registry import HeaderParameter
 
-from common.encoding import b64url_decode
 from common.errors import InputError
+from kms import guest_keys
 from kms.errors import RecipientKeyRefused
 
 if TYPE_CHECKING:
@@ -35,17 +34,7 @@ if TYPE_CHECKING:
 _ENCRYPTION = "A256GCM"
 _EC_ALGORITHM = "ECDH-ES+A256KW"
 _RSA_ALGORITHM = "RSA-OAEP-256"
-# RFC 7518 section 6.2.1: curve and octets of a coordinate.
-_CURVES: Mapping[str, tuple[ec.EllipticCurve, int]] = {
-    "P-256": (ec.SECP256R1(), 32),
-    "P-384": (ec.SECP384R1(), 48),
-    "P-521": (ec.SECP521R1(), 66),
-}
 _MIN_RSA_BITS = 3072  # NIST SP 800-57 Part 1 table 2: 128 bits of strength
-_MAX_RSA_BITS = 8192  # bounds the work a guest can ask for
-_MIN_RSA_EXPONENT = 65537  # FIPS 186-5 appendix A.1.1
-_MAX_RSA_EXPONENT = 2**32
-_PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _HEADER = {
     "resource": HeaderParameter("kind and id of the secret", "str", required=True),
     "version": HeaderParameter("version of the secret", "int", required=True),
@@ -73,8 +62,7 @@ def recipient(jwk: Mapping[str, Any]) -> Recipient:
     Raises:
         RecipientKeyRefused: of a kind, curve or size that is not offered, malformed, or private.
     """
-    if _PRIVATE_MEMBERS & jwk.keys():
-        raise RecipientKeyRefused("the guest's key has private members")
+    guest_keys.refuse_private(jwk, RecipientKeyRefused)
     importers = {"EC": _import_ec, "RSA": _import_rsa}
     importer = importers.get(str(jwk.get("kty")))
     if importer is None:
@@ -111,28 +99,10 @@ def encrypt(to: Recipient, plaintext: bytes, *, resource: str, version: int, ear
 
 
 def _import_ec(jwk: Mapping[str, Any]) -> Recipient:
-    known = _CURVES.get(str(jwk.get("crv")))
-    if known is None:
-        raise RecipientKeyRefused("the guest's EC key is not on P-256, P-384 or P-521")
-    curve, size = known
-    x, y = (_member(jwk, name) for name in ("x", "y"))
-    if len(x) != size or len(y) != size:
-        raise RecipientKeyRefused(f"a coordinate on {jwk['crv']} has {size} octets")
-    numbers = ec.EllipticCurvePublicNumbers(int.from_bytes(x, "big"), int.from_bytes(y, "big"), curve)
-    return Recipient(_EC_ALGORITHM, ECKey.import_key(numbers.public_key()))
+    _, key = guest_keys.ec_key(jwk, RecipientKeyRefused)
+    return Recipient(_EC_ALGORITHM, ECKey.import_key(key))
 
 
 def _import_rsa(jwk: Mapping[str, Any]) -> Recipient:
-    n, e = (int.from_bytes(_member(jwk, name), "big") for name in ("n", "e"))
-    if not _MIN_RSA_BITS <= n.bit_length() <= _MAX_RSA_BITS:
-        raise RecipientKeyRefused(f"the guest's RSA key has {n.bit_length()} bits")
-    if not _MIN_RSA_EXPONENT <= e <= _MAX_RSA_EXPONENT:
-        raise RecipientKeyRefused("the guest's RSA key has an exponent that is not offered")
-    return Recipient(_RSA_ALGORITHM, RSAKey.import_key(rsa.RSAPublicNumbers(e, n).public_key()))
-
-
-def _member(jwk: Mapping[str, Any], name: str) -> bytes:
-    value = jwk.get(name)
-    if not isinstance(value, str):
-        raise RecipientKeyRefused(f"the guest's key has no {name}")
-    return b64url_decode(value, what=name)
+    key = guest_keys.rsa_key(jwk, RecipientKeyRefused, min_bits=_MIN_RSA_BITS)
+    return Recipient(_RSA_ALGORITHM, RSAKey.import_key(key))

@@ -64,7 +64,7 @@ class PolicySource(msgspec.Struct, frozen=True):
         return _digest_of(self.text)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)  # of at most 1 MiB each
 def _digest_of(text: str) -> str:
     # Every decision names its policy: the text of an active one is hashed once.
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

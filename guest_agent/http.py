@@ -23,6 +23,7 @@ from common.errors import FetchFailed, InvalidSetting
 from guest_agent.errors import ServerAnswerInvalid, ServerRefused, ServerTimeout
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from urllib3.response import BaseHTTPResponse
@@ -74,11 +75,12 @@ class JsonClient:
         """Prepare a connection pool; connects lazily."""
         self._url = checked_url(url)
         self._timeout_s = timeout_s
-        self._pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=connect_timeout_s, read=timeout_s),
-            retries=False,
-            ssl_context=tls_context(ca_file) if self._url.startswith("https:") else None,
-            headers={"Accept": f"{_JSON}, {_PROBLEM}", "Accept-Encoding": "identity"},
+        self._pool = connection_pool(
+            self._url,
+            {"Accept": f"{_JSON}, {_PROBLEM}"},
+            ca_file=ca_file,
+            connect_timeout_s=connect_timeout_s,
+            timeout_s=timeout_s,
         )
 
     def post(self, path: str, document: msgspec.Struct, answer: type[T]) -> T:
@@ -96,22 +98,14 @@ class JsonClient:
             FetchFailed: no connection, or it broke.
         """
         deadline = time.monotonic() + self._timeout_s
-        try:
-            response = self._pool.request(
-                "POST",
-                self._url + path,
-                body=_ENCODER.encode(document),
-                headers={**self._pool.headers, "Content-Type": _JSON},
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-            )
-        except urllib3.exceptions.NewConnectionError as error:  # counts as a timeout in urllib3's tree
-            raise FetchFailed(unreachable(error), advice=_ADVICE_UNREACHABLE) from error
-        except urllib3.exceptions.TimeoutError as error:
-            raise ServerTimeout("the server does not answer in time") from error
-        except HTTPError as error:
-            raise FetchFailed(unreachable(error), advice=_ADVICE_UNREACHABLE) from error
+        response = ask(
+            self._pool,
+            "POST",
+            self._url + path,
+            body=_ENCODER.encode(document),
+            headers={"Content-Type": _JSON},
+            advice=_ADVICE_UNREACHABLE,
+        )
         data = read_bounded(response, deadline)
         content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if _FIRST_SUCCESS <= response.status < _FIRST_REDIRECT and content_type == _JSON:
@@ -122,6 +116,77 @@ class JsonClient:
 
 
 _ADVICE_UNREACHABLE: Final = "Check --server, that the server runs, and --ca-file for a private authority."
+
+
+def connection_pool(
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    ca_file: Path | None,
+    connect_timeout_s: float,
+    timeout_s: float,
+) -> urllib3.PoolManager:
+    """Connections to one server, without retries and compression; connects lazily.
+
+    Args:
+        url: checked (``checked_url``).
+        headers: sent with every request.
+        ca_file: PEM authorities that replace the system's.
+        connect_timeout_s: time limit of making a connection.
+        timeout_s: time limit of each wait for data.
+
+    Raises:
+        InvalidSetting: the file cannot be used.
+    """
+    return urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=connect_timeout_s, read=timeout_s),
+        retries=False,
+        ssl_context=tls_context(ca_file) if url.startswith("https:") else None,
+        headers={"Accept-Encoding": "identity", **headers},
+    )
+
+
+def ask(
+    pool: urllib3.PoolManager,
+    method: str,
+    url: str,
+    *,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    who: str = "the server",
+    advice: str | None = None,
+) -> BaseHTTPResponse:
+    """Send a request; the answer, of which nothing is read yet but its head.
+
+    Args:
+        pool: of ``connection_pool``.
+        method: of HTTP.
+        url: the whole of it.
+        body: bytes; None for none.
+        headers: beside the pool's.
+        who: how an error names the other side.
+        advice: of an error about the connection.
+
+    Raises:
+        ServerTimeout: it does not answer in time.
+        FetchFailed: no connection, or it broke; the cause is urllib3's.
+    """
+    try:
+        return pool.request(
+            method,
+            url,
+            body=body,
+            headers={**pool.headers, **headers},
+            redirect=False,
+            preload_content=False,
+            decode_content=False,
+        )
+    except urllib3.exceptions.NewConnectionError as error:  # counts as a timeout in urllib3's tree
+        raise FetchFailed(unreachable(error), advice=advice) from error
+    except urllib3.exceptions.TimeoutError as error:
+        raise ServerTimeout(f"{who} does not answer in time") from error
+    except HTTPError as error:
+        raise FetchFailed(unreachable(error), advice=advice) from error
 
 
 def checked_url(url: str, *, allow_http: bool = False) -> str:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import urllib3
-from urllib3.exceptions import HTTPError
 
 from common.errors import FetchFailed
-from guest_agent.errors import KbsUnreachable, ServerAnswerInvalid, ServerTimeout
-from guest_agent.http import checked_url, read_bounded, tls_context, unreachable
+from guest_agent.errors import KbsUnreachable, ServerAnswerInvalid
+from guest_agent.http import ask, checked_url, connection_pool, read_bounded
 from wire.kbs import BASE_PATH, SESSION_COOKIE
 
 if TYPE_CHECKING:
@@ -70,11 +69,12 @@ class KbsHttp:
         """Prepare a connection pool; connects lazily."""
         self.url = checked_url(url, allow_http=allow_http)
         self._timeout_s = timeout_s
-        self._pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=connect_timeout_s, read=timeout_s),
-            retries=False,
-            ssl_context=tls_context(ca_file) if self.url.startswith("https:") else None,
-            headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": _USER_AGENT},
+        self._pool = connection_pool(
+            self.url,
+            {"Accept": "*/*", "User-Agent": _USER_AGENT},
+            ca_file=ca_file,
+            connect_timeout_s=connect_timeout_s,
+            timeout_s=timeout_s,
         )
 
     def send(
@@ -101,7 +101,7 @@ class KbsHttp:
             FetchFailed: no connection, it broke, or status 502 to 504.
             KbsUnreachable: its certificate does not verify.
         """
-        headers: dict[str, str] = dict(self._pool.headers)
+        headers: dict[str, str] = {}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if cookie is not None:
@@ -120,24 +120,14 @@ class KbsHttp:
     def _request(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
     ) -> BaseHTTPResponse:
+        url = f"{self.url}{BASE_PATH}{target}"
         try:
-            return self._pool.request(
-                method,
-                f"{self.url}{BASE_PATH}{target}",
-                body=body,
-                headers=headers,
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-            )
-        except urllib3.exceptions.NewConnectionError as error:  # counts as a timeout in urllib3's tree
-            raise FetchFailed(unreachable(error)) from error
-        except urllib3.exceptions.TimeoutError as error:
-            raise ServerTimeout("the KBS does not answer in time") from error
-        except urllib3.exceptions.SSLError as error:  # trying again does not mend a certificate
-            raise KbsUnreachable(unreachable(error)) from error
-        except HTTPError as error:
-            raise FetchFailed(unreachable(error)) from error
+            return ask(self._pool, method, url, body=body, headers=headers, who="the KBS")
+        except FetchFailed as error:
+            if isinstance(error.__cause__, urllib3.exceptions.SSLError):
+                # Trying again does not mend a certificate.
+                raise KbsUnreachable(error.message) from error
+            raise
 
 
 def _session_cookie(response: BaseHTTPResponse) -> str | None:

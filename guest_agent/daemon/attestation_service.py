@@ -17,14 +17,11 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import urllib3
-from urllib3.exceptions import HTTPError
 
 from common import runtime_data
 from common.encoding import b64_encode, b64url_encode
-from common.errors import FetchFailed
-from guest_agent.errors import ServerAnswerInvalid, ServerRefused, ServerTimeout
-from guest_agent.http import checked_url, read_bounded, tls_context, unreachable
+from guest_agent.errors import ServerAnswerInvalid, ServerRefused
+from guest_agent.http import ask, checked_url, connection_pool, read_bounded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,11 +57,12 @@ class AttestationServiceTokens:
         self._url = checked_url(url)
         self._attester = attester
         self._timeout_s = timeout_s
-        self._pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=min(_CONNECT_S, timeout_s), read=timeout_s),
-            retries=False,
-            ssl_context=tls_context(ca_file) if self._url.startswith("https:") else None,
-            headers={"Content-Type": "application/json", "Accept-Encoding": "identity"},
+        self._pool = connection_pool(
+            self._url,
+            {"Content-Type": "application/json"},
+            ca_file=ca_file,
+            connect_timeout_s=min(_CONNECT_S, timeout_s),
+            timeout_s=timeout_s,
         )
 
     def token(self) -> bytes:
@@ -78,25 +76,18 @@ class AttestationServiceTokens:
         """
         deadline = time.monotonic() + self._timeout_s
         body = msgspec.json.encode(self._request())
-        try:
-            response = self._pool.request(
-                "POST",
-                f"{self._url}/attestation",
-                body=body,
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-            )
-        except urllib3.exceptions.NewConnectionError as error:  # counts as a timeout in urllib3's tree
-            raise FetchFailed(unreachable(error), advice=_ADVICE) from error
-        except urllib3.exceptions.TimeoutError as error:
-            raise ServerTimeout("the attestation service does not answer in time") from error
-        except HTTPError as error:
-            raise FetchFailed(unreachable(error), advice=_ADVICE) from error
+        response = ask(
+            self._pool,
+            "POST",
+            f"{self._url}/attestation",
+            body=body,
+            headers={},
+            who="the attestation service",
+            advice=_ADVICE,
+        )
         token = read_bounded(response, deadline)
-        if (
-            response.status >= _FIRST_ERROR
-        ):  # its text is a chain of causes, of which nothing is for callers
+        if response.status >= _FIRST_ERROR:
+            # Its text is a chain of causes, of which nothing is for callers.
             raise ServerRefused(
                 f"the attestation service answered status {response.status}",
                 remote_code="",

@@ -19,12 +19,12 @@ import msgspec
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from http_load import children_of, resident_mib, server, wrk
+from http_load import resident_mib, server, wrk
 
 from service import composition, settings
 from storage.database import Database
 from testkit import reference_values
-from testkit.daemon import free_port
+from testkit.daemon import children_of, free_port
 from testkit.snp_firmware import SnpFirmware
 
 _BODIES = 400

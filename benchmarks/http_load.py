@@ -98,11 +98,6 @@ def resident_mib(pid: int) -> float:
     return int(_find(r"VmRSS:\s+(\d+) kB", status)) / 1024
 
 
-def children_of(pid: int) -> list[int]:
-    """Process ids of the direct children."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def _wait_ready(process: subprocess.Popen[bytes], url: str, started: float) -> None:
     while time.monotonic() - started < _READY_TIMEOUT_S:
         if process.poll() is not None:

@@ -6,21 +6,22 @@ it counts, so that the figure is what the server would reach if sockets, HTTP an
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import json
 import multiprocessing
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from common.encoding import b64url_encode
+from common.encoding import b64_encode, b64url_encode
+from service import settings
+from service.observability import MULTIPROCESS_VARIABLE
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from wsgiref.types import WSGIApplication
 
 _PROCESSES = 2
@@ -31,21 +32,16 @@ _RESOURCE = "resource/default/test/dummy"
 def handshakes_per_second(config: Path, seconds: int) -> float:
     """Of both processes together, on the data that a server with these settings left."""
     with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
-        return sum(pool.starmap(_rate, [(str(config), seconds)] * _PROCESSES, chunksize=1))
+        return sum(pool.starmap(_rate, [(config, seconds)] * _PROCESSES, chunksize=1))
 
 
-def _rate(config: str, seconds: int) -> float:
-    from pathlib import Path  # noqa: PLC0415
-
-    from service import settings  # noqa: PLC0415
-    from service.observability import MULTIPROCESS_VARIABLE  # noqa: PLC0415
-
-    metrics = Path(config).with_name("metrics")
+def _rate(config: Path, seconds: int) -> float:
+    metrics = config.with_name("metrics")
     metrics.mkdir(exist_ok=True)
     os.environ[MULTIPROCESS_VARIABLE] = str(metrics)
     from service.worker import Worker  # noqa: PLC0415 (the metrics library reads the variable when imported)
 
-    worker = Worker(settings.load(Path(config)))
+    worker = Worker(settings.load(config))
     worker.settle()
     guest = _Guest(worker.app)
     for _ in range(_WARM_UP):
@@ -70,7 +66,7 @@ class _Guest:
         answer, cookie = self._call("POST", "auth", b'{"version":"0.4.0","tee":"sample","extra-params":{}}')
         runtime_data = {"nonce": json.loads(answer)["nonce"], "tee-pubkey": _new_key()}
         bound = json.dumps({"additional-evidence": ""} | runtime_data, separators=(",", ":"))
-        digest = base64.b64encode(hashlib.sha384(bound.encode()).digest()).decode()
+        digest = b64_encode(hashlib.sha384(bound.encode()).digest())
         evidence = {"primary_evidence": {"report_data": digest, "svn": "1"}, "additional_evidence": ""}
         attestation = {"init-data": None, "runtime-data": runtime_data, "tee-evidence": evidence}
         self._call("POST", "attest", json.dumps(attestation).encode(), cookie)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -37,6 +38,7 @@ _FIRST_REDIRECT: Final = 300
 _FIRST_ERROR: Final = 400
 _MAX_TEXT: Final = 2048
 _ENCODER: Final = msgspec.json.Encoder()
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 T = TypeVar("T")
 
 
@@ -152,7 +154,7 @@ def ask(
     url: str,
     *,
     body: bytes | None,
-    headers: Mapping[str, str],
+    headers: Mapping[str, str] = _NONE,
     who: str = "the server",
     advice: str | None = None,
 ) -> BaseHTTPResponse:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
 
-from common.errors import SchemaMismatch
 from policy.tables import policy_state
-from policy.versions import active_digest_in
+from policy.versions import active_digest_in, generation_of
 from storage.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -52,11 +51,9 @@ class ActiveDigests:
         return [digests[policy] for policy in policies]
 
     def _of_generation(self, connection: Connection) -> dict[tuple[PolicyKind, str], str | None]:
-        row = _GENERATION.first(connection)
-        if row is None:
-            raise SchemaMismatch("the policy store has no state row")
+        present = generation_of(_GENERATION.first(connection))
         generation, digests = self._known
-        if row[0] != generation:
+        if present != generation:
             digests = {}
-            self._known = (row[0], digests)
+            self._known = (present, digests)
         return digests

@@ -23,7 +23,7 @@ import msgspec
 from sqlalchemy import and_, func, insert, select, update
 
 from common.encoding import identifier
-from common.errors import Malformed, SchemaMismatch, TooLarge
+from common.errors import Malformed, TooLarge
 from policy import serials
 from policy.errors import PolicyNotFound, PolicyStale
 from policy.port import PolicyKind
@@ -34,6 +34,7 @@ from policy.versions import (
     PolicyVersion,
     active_digest_in,
     active_in,
+    generation_of,
     of_policy,
     pointer,
     read_version,
@@ -135,10 +136,7 @@ class PolicyStore:
             SchemaMismatch: the database is not migrated.
             DatabaseUnavailable: the database does not answer.
         """
-        row = self._database.fast_row(_GENERATION_SQL)
-        if row is None:
-            raise SchemaMismatch("the policy store has no state row")
-        return int(row[0])
+        return generation_of(self._database.fast_row(_GENERATION_SQL))
 
     def activate(
         self,
@@ -300,10 +298,7 @@ def _check_caller(by: str) -> None:
 
 def _lock(connection: Connection) -> int:
     query = select(policy_state.c.generation).where(policy_state.c.id == 1).with_for_update()
-    found: int | None = connection.execute(query).scalar_one_or_none()
-    if found is None:
-        raise SchemaMismatch("the policy store has no state row")
-    return found
+    return generation_of(connection.execute(query).one_or_none())
 
 
 def _demand_expected(present: Any, expected: int | msgspec.UnsetType | None) -> None:

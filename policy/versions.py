@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import and_, bindparam, select
 
 from common.encoding import identifier
+from common.errors import SchemaMismatch
 from policy.errors import PolicyCorrupt, PolicyNotFound
 from policy.port import PolicyKind, PolicySource
 from policy.tables import policy_active, policy_version
@@ -21,6 +22,8 @@ from storage.database import from_micros
 from storage.prepared import Prepared
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import ColumnElement, Connection, Row, Table
 
 _MAX_VERSION: Final = 2**31 - 1  # of an SQL INTEGER
@@ -132,6 +135,17 @@ def active_digest_in(connection: Connection, kind: PolicyKind, name: str) -> str
         return None
     found = _DIGEST.first(connection, kind=kind.value, name=name, version=active[0])
     return None if found is None else str(found[0])
+
+
+def generation_of(state: Sequence[Any] | None) -> int:
+    """The count of activations out of the store's row of state.
+
+    Raises:
+        SchemaMismatch: there is none: the database is not migrated.
+    """
+    if state is None:
+        raise SchemaMismatch("the policy store has no state row")
+    return int(state[0])
 
 
 def of_policy(table: Table, kind: PolicyKind, name: str) -> ColumnElement[bool]:

@@ -106,7 +106,7 @@ def load_chain(chain: Sequence[bytes]) -> tuple[x509.Certificate, ...]:
     try:
         loaded = tuple(with_names(x509.load_der_x509_certificate(item)) for item in chain)
         for certificate in loaded:
-            _ = certificate.extensions, certificate.subject
+            _ = certificate.extensions
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion) as error:
         raise SignerCertificateInvalid("a certificate of the signer cannot be read") from error
     return loaded

@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from verifier.ear import EarSigner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from service.key_ring import KeyEntry, Ring
     from service.settings import Settings
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("touchstone.keys")
 _CHECK_INTERVAL_S = 1.0
 _DEVELOPER = "touchstone"
-_NEVER = datetime.max.replace(tzinfo=UTC)
 _FORMS = (CocoForm(x5c="base64"), CocoForm(x5c="base64url"))
 
 
@@ -56,16 +56,6 @@ class _View:
     ring: Ring
     signers: tuple[_Signers, ...]
     keys: Mapping[str, tuple[VerifyingKey, datetime | None]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Kids:
-    """Ids of the keys that a token may be signed with, from ``since`` until right before ``until``."""
-
-    view: _View
-    since: datetime
-    until: datetime
-    kids: tuple[str, ...]
 
 
 class TokenKeys:
@@ -102,7 +92,6 @@ class TokenKeys:
         folder.maintain(now)
         self._signature = folder.signature()
         self._view = self._read(now)
-        self._kids = _kids_of(self._view, now)
         self._check_at = time.monotonic() + _CHECK_INTERVAL_S
 
     def signer(self, now: datetime) -> EarSigner:
@@ -135,12 +124,8 @@ class TokenKeys:
         return {key.kid: view.keys[key.kid][0] for key, _ in key_ring.verifying(view.ring, now)}
 
     def kids(self, now: datetime) -> tuple[str, ...]:
-        """The ids of ``verifying``, as one tuple for as long as they stay the same."""
-        view = self._current(now)
-        known = self._kids
-        if known.view is not view or not known.since <= now < known.until:
-            known = self._kids = _kids_of(view, now)
-        return known.kids
+        """The ids of the keys that ``find`` finds: one and the same tuple until these change."""
+        return tuple(kid for kid, key in self._current(now).keys.items() if _accepted(key, now))
 
     def jwks(self, now: datetime) -> dict[str, list[dict[str, str]]]:
         """The JWK Set (RFC 7517 section 5) of ``verifying``."""
@@ -215,14 +200,6 @@ class TokenKeys:
         return _Signers(key.active_from, EarSigner(private, **self._names), coco)
 
 
-def _kids_of(view: _View, now: datetime) -> _Kids:
-    """What holds from now on until a key begins to sign or ceases to be accepted."""
-    accepted = list(key_ring.verifying(view.ring, now))
-    changes = [until for _, until in accepted if until is not None]
-    changes += [key.active_from for key in view.ring.keys if key.active_from > now]
-    return _Kids(view, now, min(changes, default=_NEVER), tuple(key.kid for key, _ in accepted))
-
-
 def open_folder(settings: Settings) -> KeyFolder:
     """The folder of the settings.
 
@@ -257,10 +234,16 @@ def token_keys(settings: Settings, now: datetime) -> TokenKeys:
 
 
 def _find(view: _View, kid: str, now: datetime, jwk: object) -> VerifyingKey | None:
-    key, until = view.keys.get(kid, (None, None))
-    if key is None or (until is not None and until <= now) or not publishes(key, jwk):
+    found = view.keys.get(kid)
+    if found is None or not _accepted(found, now) or not publishes(found[0], jwk):
         return None
-    return key
+    return found[0]
+
+
+def _accepted(key: tuple[VerifyingKey, datetime | None], now: datetime) -> bool:
+    """Whether a token may be signed with it: a key that was followed by another, for a while longer."""
+    until = key[1]
+    return until is None or until > now
 
 
 def _header_jwks(key: KeyEntry) -> tuple[dict[str, Any], ...]:

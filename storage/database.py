@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from sqlalchemy import URL, Connection
+    from sqlalchemy import URL, Connection, Pool
 
     from storage.prepared import Prepared
 
@@ -109,9 +109,7 @@ class Database:
                 connection broke or the disk failed during the commit itself, of which nobody can know.
         """
         try:
-            with (
-                self.engine.begin() if self._writers is None else self._writers.transaction() as connection
-            ):
+            with self._begin_writing() as connection:
                 yield connection
         except (DBAPIError, PoolTimeoutError) as error:
             _translate(error)
@@ -179,7 +177,7 @@ class Database:
         self.engine.dispose()
 
     def _sqlite_writers(self) -> Writers:
-        return Writers(_sqlite_writing_engine(self.engine.url), _BUSY_TIMEOUT_S, self._turns)
+        return Writers(_configured_sqlite(self.engine.url, NullPool), _BUSY_TIMEOUT_S, self._turns)
 
     def _begin_writing(self) -> AbstractContextManager[Connection]:
         return self.engine.begin() if self._writers is None else self._writers.transaction()
@@ -231,14 +229,13 @@ def _sqlite_engine(url: URL) -> Engine:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise InvalidSetting("SQLite needs a plain file: every worker process opens it")
     _private_file(Path(url.database))
-    engine = create_engine(url, connect_args=_sqlite_arguments(), hide_parameters=True)
-    event.listen(engine, "connect", _configure_sqlite)
+    engine = _configured_sqlite(url)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _sqlite_writing_engine(url: URL) -> Engine:
-    engine = create_engine(url, connect_args=_sqlite_arguments(), hide_parameters=True, poolclass=NullPool)
+def _configured_sqlite(url: URL, poolclass: type[Pool] | None = None) -> Engine:
+    engine = create_engine(url, connect_args=_sqlite_arguments(), hide_parameters=True, poolclass=poolclass)
     event.listen(engine, "connect", _configure_sqlite)
     return engine
 

@@ -72,7 +72,7 @@ class Prepared:
 
     def _execute(self, connection: Connection, method: str, text: str, parameters: Any) -> Any:
         dialect = connection.dialect
-        # The driver's connection inside the transaction that SQLAlchemy began and will end.
+        # The driver's connection, inside the transaction that ``Database`` began and will end.
         cursor = connection.connection.dbapi_connection.cursor()  # type: ignore[union-attr]
         try:
             getattr(cursor, method)(text, parameters)

@@ -132,3 +132,8 @@ def free_port() -> int:
             except OSError:
                 continue
         return port
+
+
+def children_of(pid: int) -> set[int]:
+    """Process ids of a process's direct children."""
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}

@@ -81,7 +81,6 @@ class AttestationServiceTokens:
             "POST",
             f"{self._url}/attestation",
             body=body,
-            headers={},
             who="the attestation service",
             advice=_ADVICE,
         )

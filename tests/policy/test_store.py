@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from storage.migrate import migrate
 from tests.databases import connect, database, migrated_sqlite, new_url, postgres
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Connect = Callable[[str], Database]
 
@@ -52,6 +53,26 @@ def _put(store: PolicyStore, *texts: str, name: str = "default", kind: PolicyKin
 
 def _activate(store: PolicyStore, version: int, **more: Any) -> None:
     store.activate(KIND, "default", version, by="ann", now=NOW, **more)
+
+
+@contextmanager
+def _waits(change: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Gives what starts ``change`` in a thread; what is done before the block ends must come before it."""
+    order: list[str] = []
+
+    def changed() -> None:
+        change()
+        order.append("changed")
+
+    def start() -> None:
+        thread.start()
+        thread.join(0.3)
+        order.append("acted")
+
+    thread = threading.Thread(target=changed)
+    yield start
+    thread.join()
+    assert order == ["acted", "changed"]
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a b", "a\n", "ａ", "x" * 129, "-a"])
@@ -292,21 +313,10 @@ def test_the_active_digest_is_held_until_the_transaction_ends(url: str, connect:
     store = PolicyStore(one)
     _put(store, *TEXTS[:2])
     _activate(store, 1)
-    order: list[str] = []
-
-    def change() -> None:
-        _activate(PolicyStore(other), 2)
-        order.append("activated")
-
-    with one.write() as connection:
+    with _waits(lambda: _activate(PolicyStore(other), 2)) as started, one.write() as connection:
         assert active_digest_in(connection, KIND, "default") == store.get(KIND, "default", 1).digest
         assert active_digest_in(connection, KIND, "other") is None
-        thread = threading.Thread(target=change)
-        thread.start()
-        thread.join(0.3)
-        order.append("acted")
-    thread.join()
-    assert order == ["acted", "activated"]
+        started()
     with one.write() as connection:
         assert active_digest_in(connection, KIND, "default") == store.get(KIND, "default", 2).digest
 
@@ -328,20 +338,9 @@ def test_active_digests_are_held_and_follow_every_activation(url: str, connect: 
         _activate(PolicyStore(by), version)
         assert read() == [digest, None, digest]
         assert read() == [digest, None, digest]
-    order: list[str] = []
-
-    def change() -> None:
-        _activate(PolicyStore(other), 2)
-        order.append("activated")
-
-    with one.write() as connection:
+    with _waits(lambda: _activate(PolicyStore(other), 2)) as started, one.write() as connection:
         assert digests.of(connection, wanted) == [first, None, first]
-        thread = threading.Thread(target=change)
-        thread.start()
-        thread.join(0.3)
-        order.append("acted")
-    thread.join()
-    assert order == ["acted", "activated"]
+        started()
     assert read() == [second, None, second]
 
 

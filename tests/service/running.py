@@ -80,11 +80,6 @@ class Authority:
         return folder / "tls.pem"
 
 
-def children_of(pid: int) -> set[int]:
-    """Process ids of the direct children."""
-    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
-
-
 def gone(pid: int) -> bool:
     """Whether the process has ended; one that nobody reaped yet has."""
     try:

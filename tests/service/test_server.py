@@ -31,8 +31,9 @@ from rvps import queries
 from rvps.tables import attestation
 from service.client import ApiClient, RemoteError
 from storage.database import Database
+from testkit.daemon import children_of
 from testkit.snp_firmware import SnpFirmware
-from tests.service.running import Authority, FirmwareAttester, RunningServer, children_of, gone
+from tests.service.running import Authority, FirmwareAttester, RunningServer, gone
 from tests.service.world import GOOD, SECRET, Publisher, firmware_settings
 from verifier.tables import appraisal
 

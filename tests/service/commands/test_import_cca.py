@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from common.encoding import b64url_encode
 from common.errors import InvalidSetting, TouchstoneError
 from service.cli import cli
 from tests.provenance.manifests.material import sign
@@ -54,8 +55,6 @@ def test_another_signer_an_unsigned_corim_and_no_key_are_refused(tmp_path: Path)
 def test_a_trust_anchor_store_never_replaces_a_key(tmp_path: Path) -> None:
     def entry(key: ec.EllipticCurvePrivateKey) -> dict[str, object]:
         numbers = key.public_key().public_numbers()
-        from common.encoding import b64url_encode
-
         x, y = (b64url_encode(value.to_bytes(48, "big")) for value in (numbers.x, numbers.y))
         return {
             "pkey": {"kty": "EC", "crv": "P-384", "x": x, "y": y},

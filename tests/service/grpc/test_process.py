@@ -17,13 +17,13 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from testkit.daemon import free_port
+from testkit.daemon import children_of, free_port
 from testkit.snp_firmware import SnpFirmware
 from tests.service.coco.documents import firmware_document
 from tests.service.grpc.certificates import TestAuthority
 from tests.service.grpc.conftest import Client, refusal
 from tests.service.grpc.test_methods import evaluate, message, query, register
-from tests.service.running import RunningServer, children_of, gone
+from tests.service.running import RunningServer, gone
 from tests.service.world import firmware_settings
 
 pytestmark = pytest.mark.xdist_group("server")

@@ -51,16 +51,19 @@ class Authority:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.name = name(common_name)
         signer = parent or self
-        self.certificate = (
+        self.certificate = self.under(signer, path_length).sign(signer.key, hashes.SHA256())
+
+    def under(self, issuer: Authority, path_length: int | None) -> x509.CertificateBuilder:
+        """What becomes this authority's certificate when ``issuer`` signs it."""
+        return (
             x509.CertificateBuilder()
             .subject_name(self.name)
-            .issuer_name(signer.name)
+            .issuer_name(issuer.name)
             .public_key(self.key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
             .not_valid_after(datetime(2040, 1, 1, tzinfo=UTC))
             .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-            .sign(signer.key, hashes.SHA256())
         )
 
     def issue(

@@ -44,16 +44,7 @@ def verify(leaf, roots, *, chain=(), now=forge.NOW):
 
 def with_extensions(subject: Authority, issuer: Authority, *added: x509.ExtensionType) -> x509.Certificate:
     """The certificate of an intermediate with further extensions, each marked critical."""
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject.name)
-        .issuer_name(issuer.name)
-        .public_key(subject.key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
-        .not_valid_after(datetime(2040, 1, 1, tzinfo=UTC))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    )
+    builder = subject.under(issuer, path_length=0)
     for extension in added:
         builder = builder.add_extension(extension, critical=True)
     return builder.sign(issuer.key, hashes.SHA256())

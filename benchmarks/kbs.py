@@ -3,7 +3,7 @@
 A client in Go, built here, shares the two cores with the server: it makes a key for each handshake, attests
 with the sample TEE, fetches the resource, opens it and compares it. Before and after stands what bare P-256
 and P-384 operations come to on this machine at this moment; beside them what the protocol's own part of a
-handshake comes to (``kbs_in_process``), which no HTTP server can exceed.
+handshake comes to (``kbs_in_process``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """KBS handshakes without HTTP and without a client: what the protocol's own part of them comes to.
 
-Two processes, as the server has workers, call the WSGI application on one database. Only the time inside of
-it counts, so that the figure is what the server would reach if sockets, HTTP and clients cost nothing.
+Two processes, as the server has workers, call the WSGI application on one database, one call at a time
+each. Only the time inside of it counts, waits for the disk included: a server with threads overlaps these.
+It is measured after the servers, in another minute of a machine whose speed varies.
 """
 
 from __future__ import annotations
